@@ -1,0 +1,24 @@
+# Thin on purpose: each target is what the README shows for people who do not use make.
+.PHONY: demo test test-all lint notebooks constraints
+
+demo: .venv/installed
+	.venv/bin/zoo train resnet20 --data digits --epochs 15 --out runs/demo --overwrite
+
+test: .venv/installed
+	.venv/bin/python -m pytest -n 2
+
+test-all: .venv/installed
+	.venv/bin/python -m pytest -m "not pretrained"
+
+lint: .venv/installed
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+notebooks: .venv/installed
+	.venv/bin/python -m tests.notebooks --write
+
+constraints: .venv/installed
+	.venv/bin/uv pip compile --universal --python-version 3.11 --all-extras --no-emit-index-url pyproject.toml -o constraints.txt
+
+.venv/installed: pyproject.toml constraints.txt
+	python3 -m venv .venv && .venv/bin/python -m pip install --quiet uv
+	.venv/bin/uv pip install --python .venv/bin/python -c constraints.txt -e ".[dev]" && touch $@

@@ -1,0 +1,19 @@
+"""In which type parameters are stored: one rule for every layer."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+
+def stored_dtype(module: nn.Module) -> Any:
+    """The `param_dtype` of the nearest enclosing module that has one; float32 outside of any.
+
+    A model states `param_dtype` once; its layers find it here instead of being handed it through every block.
+    """
+    enclosing = module.parent
+    while isinstance(enclosing, nn.Module):
+        if hasattr(enclosing, "param_dtype"):
+            return enclosing.param_dtype
+        enclosing = enclosing.parent
+    return jnp.float32

@@ -1,0 +1,158 @@
+"""What three families share: convolution, dense layer, pools, local response normalisation, initialisers.
+
+All layers take and give NHWC, pad by explicit integers (`SAME` shifts the grid of strided windows against torch's),
+compute in the type of their input, and store parameters in the model's `param_dtype` (`zoo.dtypes.stored_dtype`).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from zoo.dtypes import stored_dtype
+
+Pair = int | tuple[int, int]
+Padding = int | tuple[int, int]  # of height and width, the same on both sides
+
+he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al. 2015, arXiv:1502.01852, eq. 14
+he_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # the same paper, eq. 10
+torch_default = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # torch.nn.Linear's and Conv2d's kernels
+
+
+def pair(value: Pair) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+class Conv(nn.Module):
+    """Two-dimensional convolution `[N, H, W, C] -> [N, H', W', features]`; no bias unless asked for.
+
+    A 1x1 convolution is a matrix product and is written as one: on a CPU that is the faster form, forward and
+    backward (`benchmarks/README.md`), and elsewhere XLA makes the same of both.
+
+    Attributes:
+      features: output channels.
+      kernel_size: an int or (height, width).
+      stride: the same in both directions.
+      padding: zeros on both sides of height and width; an int or (height, width).
+      feature_group_count: number of groups; both channel counts are multiples of it.
+      use_bias: adds a learnt `[features]`.
+      kernel_init, bias_init: initialisers of `kernel` (HWIO) and `bias`.
+    """
+
+    features: int
+    kernel_size: Pair
+    stride: int = 1
+    padding: Padding = 0
+    feature_group_count: int = 1
+    use_bias: bool = False
+    kernel_init: Callable = he_fan_out
+    bias_init: Callable = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        size, dtype = pair(self.kernel_size), stored_dtype(self)
+        shape = (*size, x.shape[-1] // self.feature_group_count, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, dtype).astype(x.dtype)
+        padding = [(p, p) for p in pair(self.padding)]
+        if size == (1, 1) and self.feature_group_count == 1:
+            if any(map(any, padding)):
+                x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
+            y = jnp.dot(x[:, :: self.stride, :: self.stride], kernel[0, 0])
+        else:
+            strides, layout = (self.stride, self.stride), ("NHWC", "HWIO", "NHWC")
+            y = lax.conv_general_dilated(
+                x, kernel, strides, padding, dimension_numbers=layout, feature_group_count=self.feature_group_count
+            )
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,), dtype)
+            y += bias.astype(x.dtype).reshape(1, 1, 1, -1)
+        return y
+
+
+class Linear(nn.Module):
+    """Dense layer over all axes but the first: `[N, ...] -> [N, features]`.
+
+    The kernel of maps `[N, H, W, C]` is `[H, W, C, features]`, not flattened: the same layer as a convolution that
+    sees everything, so that no order of flattening has to be agreed with other frameworks.
+    """
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Callable = torch_default
+    bias_init: Callable = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        dtype = stored_dtype(self)
+        kernel = self.param("kernel", self.kernel_init, (*x.shape[1:], self.features), dtype)
+        y = jnp.dot(x.reshape(x.shape[0], -1), kernel.reshape(-1, self.features).astype(x.dtype))
+        if self.use_bias:
+            y += self.param("bias", self.bias_init, (self.features,), dtype).astype(x.dtype).reshape(1, -1)
+        return y
+
+
+def max_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, ceil: bool = False) -> jax.Array:
+    """Largest value of each window, padding with minus infinity.
+
+    `ceil=True` rounds the number of windows up, as Caffe and torch's `ceil_mode`: a last window may hang over the
+    right edge, but must start inside the image or its left padding.
+    """
+    edges = [(padding, padding + _overhang(n, window, stride, padding) if ceil else padding) for n in x.shape[1:3]]
+    return nn.max_pool(x, (window, window), (stride, stride), edges)
+
+
+def _overhang(n: int, window: int, stride: int, padding: int) -> int:
+    count = math.ceil((n + 2 * padding - window) / stride) + 1
+    if (count - 1) * stride >= n + padding:
+        count -= 1
+    return max((count - 1) * stride + window - n - 2 * padding, 0)
+
+
+def avg_pool(
+    x: jax.Array, window: int, stride: int, padding: int = 0, *, count_include_pad: bool = True
+) -> jax.Array:
+    """Mean of each window; `count_include_pad=False` divides by the number of true pixels in it, as TensorFlow does."""
+    edges = [(padding, padding)] * 2
+    return nn.avg_pool(x, (window, window), (stride, stride), edges, count_include_pad=count_include_pad)
+
+
+def adaptive_avg_pool(x: jax.Array, size: Pair) -> jax.Array:
+    """`[N, H, W, C] -> [N, h, w, C]`: output i is the mean of rows floor(i H / h) to ceil((i + 1) H / h), as in torch."""
+    rows, columns = (_windows(n, m, x.dtype) for n, m in zip(x.shape[1:3], pair(size), strict=True))
+    return jnp.einsum("nhwc,ph,qw->npqc", x, rows, columns)
+
+
+def _windows(n: int, m: int, dtype) -> jax.Array:
+    start = [i * n // m for i in range(m)]
+    stop = [-(-(i + 1) * n // m) for i in range(m)]
+    weights = [[1 / (b - a) if a <= j < b else 0.0 for j in range(n)] for a, b in zip(start, stop, strict=True)]
+    return jnp.asarray(weights, dtype)
+
+
+def global_avg_pool(x: jax.Array) -> jax.Array:
+    """`[N, H, W, C] -> [N, C]`."""
+    return jnp.mean(x, axis=(1, 2))
+
+
+def local_response_norm(x: jax.Array, *, size: int, alpha: float, beta: float, k: float) -> jax.Array:
+    """x / (k + alpha * sum of squares over `size` neighbouring channels) ** beta (Krizhevsky et al. 2012, section 3.3).
+
+    `alpha` multiplies the sum, as in the paper; Caffe and torch divide theirs by `size`.
+    """
+    before = size // 2
+    window, edges = (1, 1, 1, size), [(0, 0)] * 3 + [(before, size - 1 - before)]
+    squares = lax.reduce_window(x * x, jnp.zeros((), x.dtype), lax.add, window, (1, 1, 1, 1), edges)
+    return x / (k + alpha * squares) ** beta
+
+
+def dropout(x: jax.Array, rate: float, *, train: bool) -> jax.Array:
+    """Zeroes a share `rate` of the units in training and scales the others up; needs `rngs={"dropout": key}`."""
+    return nn.Dropout(rate, deterministic=not train)(x)
+
+
+def concatenate(branches: Sequence[jax.Array]) -> jax.Array:
+    """Joins the branches of a block along the channels."""
+    return jnp.concatenate(branches, axis=-1)
