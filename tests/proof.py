@@ -1,0 +1,201 @@
+"""Measures a model against the reference figures, in float64: how far, relative to what, quantity by quantity.
+
+`test_proof.py` asserts that every distance is within its tolerance.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict
+
+import zoo
+from tests import oracle
+from zoo import weights
+from zoo.models.layout import Layout
+
+STORED, GRADIENT, FEATURE = 1e-7, 1e-6, 1e-5  # tolerances: nine stored digits; a gradient's elements; seven digits
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Which model is held to which record, and how the two name the same things.
+
+    Attributes:
+      source: of the record, e.g. `"torchvision/resnet18"`.
+      name: of our model.
+      layout: one of the model's own, or a `Layout` where only the tests need it.
+      fields: of the model; dropout is always off.
+      features: `{our endpoint: torch's module}` where the names differ.
+      train: whether CI's everyday run does the training figures too; `slow` tests do all.
+    """
+
+    source: str
+    name: str
+    layout: str | Layout = "torchvision"
+    fields: dict[str, Any] = field(default_factory=dict)
+    features: dict[str, str] = field(default_factory=dict)
+    train: bool = False
+
+
+RESNET = {"stem": "maxpool", "features": "avgpool"}
+PROOFS = [
+    Proof("torchvision/resnet18", "resnet18", features=RESNET, train=True),
+    Proof("torchvision/resnet50", "resnet50", features=RESNET, train=True),
+    Proof("torchvision/resnet101", "resnet101", features=RESNET),
+    Proof("torchvision/resnext50_32x4d", "resnext50_32x4d", features=RESNET, train=True),
+    Proof("torchvision/resnext101_32x8d", "resnext101_32x8d", features=RESNET),
+    Proof("torchvision/wide_resnet50_2", "wide_resnet50_2", features=RESNET),
+]
+
+
+@dataclass(frozen=True)
+class Distance:
+    """|ours - theirs| / scale, and how much of that is allowed."""
+
+    quantity: str
+    value: float
+    tolerance: float
+
+
+def distance(quantity: str, ours, theirs, scale, tolerance: float) -> Distance:
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    assert ours.shape == theirs.shape, f"{quantity}: shape {ours.shape}, reference {theirs.shape}"
+    return Distance(quantity, float(np.max(np.abs(ours - theirs) / np.asarray(scale), initial=0)), tolerance)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Our model with the record's weights, in float64."""
+
+    proof: Proof
+    record: oracle.Record
+    model: Any
+    variables: Any
+
+    @classmethod
+    def of(cls, proof: Proof) -> "Subject":
+        record = oracle.record(proof.source)
+        model = zoo.create(proof.name, **proof.fields)
+        off = {f: 0.0 for f in model.__dataclass_fields__ if f.endswith("dropout")}
+        state = record.state_dict()
+        variables = weights.from_torch(proof.name, state, layout=proof.layout, **proof.fields)
+        variables = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
+        return cls(proof, record, zoo.create(proof.name, **proof.fields | off), {"batch_stats": {}} | variables)
+
+    def torch_name(self, path: tuple[str, ...]) -> str:
+        """torch's name of one of our modules."""
+        layout = self.proof.layout
+        chosen = layout if isinstance(layout, Layout) else weights.layouts(self.proof.name)[layout]
+        leaf = {"params": {}} | {"params": _nest(path, np.zeros(()))}
+        return next(iter(weights.slots(leaf, chosen))).rpartition(".")[0]
+
+    def evaluation(self, part: str) -> Iterator[Distance]:
+        """Logits, and with the whole `eval` all intermediate features the record and the model both name."""
+        figures, images = self.record.figures[part], jnp.asarray(self.record.images(part), jnp.float64)
+        features = figures.get("features", {})
+        row = zoo.variant(self.proof.name)
+        ends = tuple(e for e in row.endpoints if e not in row.aux_weights) if features else ()
+
+        @jax.jit
+        def forward(variables, images):
+            return self.model.apply(
+                variables, images, train=False, endpoints=ends,
+                capture_intermediates=bool(features), mutable=["intermediates"],
+            )  # fmt: skip
+
+        answer, captured = forward(self.variables, images)
+        logits, outputs = answer if ends else (answer, {})
+        yield from _logits("logits", logits, figures.get("logits", figures))
+        maps = {self.proof.features.get(end, end): value for end, value in outputs.items()}
+        for path, value in flatten_dict(captured.get("intermediates", {})).items():
+            if len(path) > 1 and not isinstance(value[0], tuple):
+                maps.setdefault(self.torch_name(path[:-1]), value[0])
+        for name in sorted(set(maps) & set(features)):
+            yield from _feature(name, maps[name], features[name])
+
+    def training(self) -> Iterator[Distance]:
+        """Logits of all heads, losses, gradients, and the running statistics after one step."""
+        figures = self.record.figures["train"]
+        images, labels = jnp.asarray(self.record.images("train"), jnp.float64), np.array(figures["labels"])
+        aux_weights = zoo.variant(self.proof.name).aux_weights
+
+        def total(params, images):
+            variables = self.variables | {"params": params}
+            answer, updates = self.model.apply(
+                variables, images, train=True, mutable=["batch_stats"], endpoints=tuple(aux_weights)
+            )
+            logits, heads = answer if aux_weights else (answer, {})
+            heads = {"main": logits, **heads}
+            cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+            losses = {head: jnp.mean(cross_entropy(value, labels)) for head, value in heads.items()}
+            loss = losses["main"] + sum(aux_weights[head] * losses[head] for head in aux_weights)
+            return loss, (heads, losses | {"total": loss}, updates)
+
+        gradients = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))
+        (grads, image_grads), (heads, losses, updates) = gradients(self.variables["params"], images)
+
+        names = {"main": "main", **{h: t for h, t in zip(aux_weights, _aux(figures), strict=True)}}
+        for head, logits in heads.items():
+            yield from _logits(f"{head} logits", logits, figures["logits"].get(names[head], figures["logits"]))
+        for head, loss in losses.items():
+            theirs = figures["loss"] if not isinstance(figures["loss"], dict) else figures["loss"][names.get(head, head)]
+            yield distance(f"{head} loss", loss, theirs, abs(theirs), STORED)
+
+        norm = np.sqrt(sum(float(jnp.sum(g * g)) for g in jax.tree.leaves(grads)))
+        yield distance("gradient", norm, figures["grad_l2"], figures["grad_l2"], STORED)
+        theirs = figures["grad_input_l2"]
+        yield distance("input gradient", jnp.linalg.norm(image_grads.ravel()), theirs, theirs, STORED)
+        torch_grads = weights.to_torch(self.proof.name, {"params": grads}, layout=self.proof.layout)
+        for role, theirs in figures["grads"].items():
+            ours, rms = torch_grads[theirs["key"]], theirs["l2"] / np.sqrt(torch_grads[theirs["key"]].size)
+            yield distance(f"{role} gradient's norm", np.linalg.norm(ours.ravel()), theirs["l2"], theirs["l2"], STORED)
+            yield distance(f"{role} gradient's mean", ours.mean(), theirs["mean"], rms, GRADIENT)
+            yield distance(f"{role} gradient", ours.ravel()[:4], theirs["first4"], rms, GRADIENT)
+        torch_stats = weights.to_torch(self.proof.name, updates, layout=self.proof.layout) if figures["bn"] else {}
+        for path, layer in figures["bn"].items():
+            for which in ("running_mean", "running_var"):
+                ours, theirs = torch_stats[f"{path}.{which}"], layer[which]
+                size = theirs["l2"] / np.sqrt(ours.size)
+                norm = np.linalg.norm(ours)
+                yield distance(f"{path}.{which} norm", norm, theirs["l2"], theirs["l2"], STORED)
+                yield distance(f"{path}.{which}", ours[:4], theirs["first4"], size, STORED)
+
+
+def _aux(figures: dict) -> list[str]:
+    return [head for head in figures["aux_weights"]] if figures.get("aux_weights") else []
+
+
+def _nest(path: tuple[str, ...], leaf) -> dict:
+    for name in reversed((*path, "bias")):
+        leaf = {name: leaf}
+    return leaf
+
+
+def _logits(what: str, ours, theirs: dict) -> Iterator[Distance]:
+    ours, std = np.asarray(ours), np.array(theirs["std"])
+    yield distance(f"{what} first8", ours[:, :8], theirs["first8"], std[:, None], STORED)
+    yield distance(f"{what} mean", ours.mean(1), theirs["mean"], std, STORED)
+    yield distance(f"{what} std", ours.std(1), theirs["std"], std, STORED)
+    yield distance(f"{what} norm", np.linalg.norm(ours, axis=1), theirs["l2"], theirs["l2"], STORED)
+    yield distance(f"{what} argmax", ours.argmax(1), theirs["argmax"], 1, 0)
+
+
+def _feature(name: str, ours, theirs: list) -> Iterator[Distance]:
+    shape, mean, std, corner0, corner1 = theirs
+    ours = np.asarray(ours)
+    if ours.ndim == 4:
+        first, last = ours[0, 0, 0, :4], ours[0, -1, -1, :4]
+        assert [ours.shape[i] for i in (0, 3, 1, 2)] == shape, f"{name}: {ours.shape}, reference {shape} (NCHW)"
+    else:
+        first, last = (ours[0, :4], ours[0, :4] if len(shape) == 4 else ours[0, -4:])
+        assert list(ours.shape) == shape[:2], f"{name}: {ours.shape}, reference {shape}"
+    yield distance(f"{name} mean", ours.mean(), mean, std, FEATURE)
+    yield distance(f"{name} std", ours.std(), std, std, FEATURE)
+    yield distance(f"{name} first corner", first, corner0, std, FEATURE)
+    yield distance(f"{name} last corner", last, corner1, std, FEATURE)
