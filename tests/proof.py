@@ -3,7 +3,7 @@
 `test_proof.py` asserts that every distance is within its tolerance.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -67,6 +67,13 @@ def distance(quantity: str, ours, theirs, scale, tolerance: float) -> Distance:
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     assert ours.shape == theirs.shape, f"{quantity}: shape {ours.shape}, reference {theirs.shape}"
     return Distance(quantity, float(np.max(np.abs(ours - theirs) / np.asarray(scale), initial=0)), tolerance)
+
+
+def assert_within(distances: Iterable[Distance]) -> list[Distance]:
+    distances = list(distances)
+    far = [f"{d.quantity}: {d.value:.2g} > {d.tolerance:.2g}" for d in distances if not d.value <= d.tolerance]
+    assert not far, "\n".join(far)
+    return distances
 
 
 @dataclass(frozen=True)

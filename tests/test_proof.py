@@ -12,18 +12,11 @@ import pytest
 
 import zoo
 from tests import oracle
-from tests.proof import PROOFS, Distance, Proof, Subject
+from tests.proof import PROOFS, Proof, Subject, assert_within
 from zoo import weights
 
 named = pytest.mark.parametrize("proof", PROOFS, ids=lambda proof: proof.source)
 everyday = pytest.mark.parametrize("proof", [p for p in PROOFS if p.train], ids=lambda proof: proof.source)
-
-
-def assert_within(distances) -> list[Distance]:
-    distances = list(distances)
-    far = [f"{d.quantity}: {d.value:.2g} > {d.tolerance:.2g}" for d in distances if not d.value <= d.tolerance]
-    assert not far, "\n".join(far)
-    return distances
 
 
 @named
