@@ -17,8 +17,8 @@ notebooks: .venv/installed
 	.venv/bin/python -m tests.notebooks --write
 
 constraints: .venv/installed
-	.venv/bin/uv pip compile --universal --python-version 3.11 --all-extras --no-emit-index-url pyproject.toml -o constraints.txt
+	.venv/bin/uv pip compile --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml -o constraints.txt
 
 .venv/installed: pyproject.toml constraints.txt
-	python3 -m venv .venv && .venv/bin/python -m pip install --quiet uv
+	python3 -m venv .venv && .venv/bin/python -m pip install --quiet -c constraints.txt uv
 	.venv/bin/uv pip install --python .venv/bin/python -c constraints.txt -e ".[dev]" && touch $@

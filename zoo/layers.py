@@ -5,13 +5,15 @@ compute in the type of their input, and store parameters in the model's `param_d
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from zoo.batch_norm import BatchNorm
 from zoo.dtypes import stored_dtype
 
 Pair = int | tuple[int, int]
@@ -115,8 +117,16 @@ def avg_pool(
     x: jax.Array, window: int, stride: int, padding: int = 0, *, count_include_pad: bool = True
 ) -> jax.Array:
     """Mean of each window; `count_include_pad=False` divides by the number of true pixels in it, as TensorFlow does."""
-    edges = [(padding, padding)] * 2
-    return nn.avg_pool(x, (window, window), (stride, stride), edges, count_include_pad=count_include_pad)
+    edges = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    zero = jnp.zeros((), x.dtype)
+    sums = lax.reduce_window(x, zero, lax.add, (1, window, window, 1), (1, stride, stride, 1), edges)
+    if count_include_pad or not padding:
+        return sums / window**2
+    first = [np.arange(m) * stride - padding for m in sums.shape[1:3]]
+    rows, columns = (
+        np.minimum(start + window, n) - np.maximum(start, 0) for start, n in zip(first, x.shape[1:3], strict=True)
+    )
+    return sums / jnp.asarray(np.outer(rows, columns)[None, :, :, None], x.dtype)
 
 
 def adaptive_avg_pool(x: jax.Array, size: Pair) -> jax.Array:
@@ -156,3 +166,75 @@ def dropout(x: jax.Array, rate: float, *, train: bool) -> jax.Array:
 def concatenate(branches: Sequence[jax.Array]) -> jax.Array:
     """Joins the branches of a block along the channels."""
     return jnp.concatenate(branches, axis=-1)
+
+
+class ConvBN(nn.Module):
+    """Convolution without bias, batch normalisation, ReLU: the brick of the Inceptions, with their epsilon."""
+
+    features: int
+    kernel_size: Pair
+    stride: int = 1
+    padding: Padding = 0
+    kernel_init: Callable = he_fan_in
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        size, kernel_init = self.kernel_size, self.kernel_init
+        x = Conv(self.features, size, self.stride, self.padding, kernel_init=kernel_init, name="conv")(x)
+        return nn.relu(BatchNorm(epsilon=1e-3, name="bn")(x, train=train))
+
+
+Branches = Mapping[str, Sequence]  # {name: steps}, see `branches`
+
+
+def branches(
+    x: jax.Array, table: Branches, *, train: bool, brick: Callable[..., nn.Module] = ConvBN, first: int = 0
+) -> jax.Array:
+    """Branches side by side, joined along the channels: an Inception block's figure, written as a table.
+
+    A step of a branch is a pool (a function of the map); or a convolution `(features, kernel_size, stride, padding)`,
+    where the stride is 1 and the padding keeps the size unless it strides; or, where arrows part, a tuple of two
+    convolutions. A branch's only convolution is called as the branch, several are called branch_0, branch_1, and so
+    on; those of a fork branch_1a and branch_1b.
+
+    Args:
+      x: `[N, H, W, C]`.
+      table: `{name: steps}`, in the order in which the branches are joined.
+      train: for the bricks.
+      brick: makes the convolutions.
+      first: where their numbers start.
+    """
+
+    def convolve(x, features, size, stride=1, padding=None, *, name):
+        if padding is None:
+            padding = (0, 0) if stride > 1 else tuple(n // 2 for n in pair(size))
+        return brick(features, size, stride, padding, name=name)(x, train=train)
+
+    def run(x, branch, steps):
+        alone = sum(not callable(step) for step in steps) == 1
+        number = first
+        for step in steps:
+            if callable(step):
+                x = step(x)
+                continue
+            name = branch if alone else f"{branch}_{number}"
+            number += 1
+            if isinstance(step[0], tuple):
+                x = concatenate([convolve(x, *arm, name=name + letter) for arm, letter in zip(step, "ab", strict=True)])
+            else:
+                x = convolve(x, *step, name=name)
+        return x
+
+    return concatenate([run(x, branch, steps) for branch, steps in table.items()])
+
+
+class Mixed(nn.Module):
+    """`branches` as a block of its own."""
+
+    table: Branches
+    brick: Callable[..., nn.Module] = ConvBN
+    first: int = 0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return branches(x, self.table, train=train, brick=self.brick, first=self.first)

@@ -121,9 +121,9 @@ VARIANTS = {
     "resnet152": V15(net(Bottleneck, 3, 8, 36, 3), 60_192_808, 11_513_626_624, weights=tv("resnet152", 78.31, 94.05)),
     "resnet50_v1": ROW(net(V1_BOTTLENECK, 3, 4, 6, 3), 25_557_032, 3_857_973_248, reference="pytorchcv"),
     "wide_resnet50_2": WIDE(net(grouped(1, 128), 3, 4, 6, 3), 68_883_240, 11_398_021_120),
-    "wide_resnet101_2": WIDE(net(grouped(1, 128), 3, 4, 23, 3), 126_886_696, 22_753_000_000),
+    "wide_resnet101_2": WIDE(net(grouped(1, 128), 3, 4, 23, 3), 126_886_696, 22_753_050_624),
     "resnext50_32x4d": RESNEXT(net(grouped(32, 4), 3, 4, 6, 3), 25_028_904, 4_230_479_872),
-    "resnext101_32x4d": RESNEXT(net(grouped(32, 4), 3, 4, 23, 3), 44_177_704, 7_970_000_000, reference="timm"),
+    "resnext101_32x4d": RESNEXT(net(grouped(32, 4), 3, 4, 23, 3), 44_177_704, 7_969_996_800, reference="timm"),
     "resnext101_32x8d": RESNEXT(net(grouped(32, 8), 3, 4, 23, 3), 88_791_336, 16_414_015_488),
-    "resnext101_64x4d": RESNEXT(net(grouped(64, 4), 3, 4, 23, 3), 83_455_272, 15_460_000_000),
+    "resnext101_64x4d": RESNEXT(net(grouped(64, 4), 3, 4, 23, 3), 83_455_272, 15_460_270_080),
 }

@@ -1,0 +1,123 @@
+"""The layers against slow obvious versions in numpy; against torch's where it is installed (`parity`)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zoo.layers import Conv, Linear, adaptive_avg_pool, avg_pool, local_response_norm, max_pool
+
+rng = np.random.default_rng(0)
+
+
+def windows(n: int, window: int, stride: int, padding: int, ceil: bool) -> list[tuple[int, int]]:
+    """First and last-but-one pixel of each window along one axis, read off torch's documentation."""
+    starts, start = [], -padding
+    while start + window <= n + padding or (ceil and start < n and start - stride + window < n + padding):
+        starts.append(start)
+        start += stride
+    return [(s, s + window) for s in starts]
+
+
+def slow_pool(x, window, stride, padding, ceil, reduce):
+    rows, columns = (windows(n, window, stride, padding, ceil) for n in x.shape[1:3])
+    return np.array(
+        [
+            [[reduce(image[max(a, 0) : b, max(c, 0) : d], (b - max(a, -padding)) * (d - c)) for c, d in columns] for a, b in rows]
+            for image in x
+        ]
+    )  # fmt: skip
+
+
+SIZES = [(7, 7), (8, 5), (14, 9), (6, 10)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize(("window", "stride", "padding"), [(2, 2, 0), (3, 2, 0), (3, 2, 1), (3, 1, 1), (5, 3, 0)])
+def test_max_pool_equals_the_slow_one(size, window, stride, padding, ceil):
+    x = rng.normal(-5, 1, (2, *size, 3)).astype(np.float32)
+    expected = slow_pool(x, window, stride, padding, ceil, lambda part, _: part.max((0, 1)))
+    np.testing.assert_array_equal(max_pool(jnp.asarray(x), window, stride, padding, ceil=ceil), expected)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("include", [True, False])
+@pytest.mark.parametrize(("window", "stride", "padding"), [(2, 2, 0), (3, 1, 1), (5, 3, 0)])
+def test_avg_pool_equals_the_slow_one(size, window, stride, padding, include):
+    x = rng.normal(3, 1, (2, *size, 3)).astype(np.float32)
+
+    def mean(part, pixels):
+        return part.sum((0, 1)) / (pixels if include else part.shape[0] * part.shape[1])
+
+    expected = slow_pool(x, window, stride, padding, False, mean)
+    ours = avg_pool(jnp.asarray(x), window, stride, padding, count_include_pad=include)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(7, 7), (14, 9), (3, 5), (1, 1)])
+@pytest.mark.parametrize("out", [(4, 4), (7, 7), (1, 3)])
+def test_adaptive_avg_pool_is_the_mean_of_torch_s_windows(size, out):
+    x = rng.normal(size=(2, *size, 3)).astype(np.float32)
+    (h, w), (p, q) = size, out
+    expected = np.array(
+        [
+            [[image[i * h // p : -(-(i + 1) * h // p), j * w // q : -(-(j + 1) * w // q)].mean((0, 1)) for j in range(q)] for i in range(p)]
+            for image in x
+        ]
+    )  # fmt: skip
+    np.testing.assert_allclose(adaptive_avg_pool(jnp.asarray(x), out), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_local_response_norm_is_the_paper_s_formula():
+    x = rng.normal(size=(2, 3, 3, 7)).astype(np.float32)
+    expected = np.empty_like(x)
+    for c in range(7):  # section 3.3: sum over max(0, i - n/2) to min(N - 1, i + n/2)
+        near = x[..., max(0, c - 2) : min(6, c + 2) + 1]
+        expected[..., c] = x[..., c] / (2 + 1e-1 * (near**2).sum(-1)) ** 0.75
+    np.testing.assert_allclose(
+        local_response_norm(jnp.asarray(x), size=5, alpha=1e-1, beta=0.75, k=2.0), expected, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_one_by_one_convolution_equals_the_general_one(stride, padding):
+    x = jnp.asarray(rng.normal(size=(2, 7, 6, 4)), jnp.float32)
+    conv = Conv(5, 1, stride, padding=padding, use_bias=True, bias_init=jax.nn.initializers.normal())
+    variables = conv.init(jax.random.key(0), x)
+    kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
+    layout = ("NHWC", "HWIO", "NHWC")
+    expected = jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=layout
+    ) + bias.reshape(1, 1, 1, -1)
+    np.testing.assert_allclose(conv.apply(variables, x), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_dense_layer_over_maps_is_a_convolution_that_sees_everything():
+    x = jnp.asarray(rng.normal(size=(2, 3, 4, 5)), jnp.float32)
+    dense = Linear(6)
+    variables = dense.init(jax.random.key(0), x)
+    assert variables["params"]["kernel"].shape == (3, 4, 5, 6)
+    conv = Conv(6, (3, 4), use_bias=True)
+    np.testing.assert_allclose(dense.apply(variables, x), conv.apply(variables, x)[:, 0, 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("size", [(7, 7), (8, 5), (14, 9), (112, 57), (4, 4)])
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize(("window", "stride", "padding"), [(2, 2, 0), (3, 2, 0), (3, 2, 1), (2, 3, 1), (3, 3, 1)])
+def test_pools_equal_torch_s(size, window, stride, padding, ceil):
+    import torch
+    from torch.nn import functional
+
+    x = rng.normal(-5, 1, (2, *size, 3)).astype(np.float32)
+    nchw = torch.tensor(x).permute(0, 3, 1, 2)
+    expected = functional.max_pool2d(nchw, window, stride, padding, ceil_mode=ceil).permute(0, 2, 3, 1)
+    np.testing.assert_array_equal(max_pool(jnp.asarray(x), window, stride, padding, ceil=ceil), expected)
+    for include in (True, False):
+        expected = functional.avg_pool2d(nchw, window, stride, padding, count_include_pad=include).permute(0, 2, 3, 1)
+        ours = avg_pool(jnp.asarray(x), window, stride, padding, count_include_pad=include)
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+    expected = functional.adaptive_avg_pool2d(nchw, (4, 3)).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(adaptive_avg_pool(jnp.asarray(x), (4, 3)), expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,168 @@
+"""The steps, against Flax's and optax's own pieces put together by hand, and the difference between the statistics."""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import zoo
+from zoo.losses import softmax_cross_entropy
+
+
+class Small(nn.Module):
+    """Convolution, normalisation, ReLU, mean, dense: with Flax's own normalisation it is the reference."""
+
+    norm: type[nn.Module] = nn.BatchNorm
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        x = nn.Conv(4, (3, 3), padding=1, use_bias=False, name="conv")(x)
+        if self.norm is nn.BatchNorm:
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="bn")(x)
+        else:
+            x = zoo.BatchNorm(name="bn")(x, train=train)
+        x = nn.Dropout(0.0, deterministic=not train)(nn.relu(x))
+        return nn.Dense(3, name="fc")(jnp.mean(x, (1, 2)))
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    image = rng.normal(2, 3, (6, 5, 5, 2)).astype(np.float32)
+    return {"image": jnp.asarray(image), "label": jnp.asarray(rng.integers(0, 3, 6), jnp.int32)}
+
+
+def state_of(norm=zoo.BatchNorm, seed=0):
+    return zoo.create_train_state(Small(norm), jax.random.key(seed), optax.sgd(0.1, momentum=0.9), (5, 5, 2))
+
+
+def test_train_step_equals_flax_and_optax_by_hand(batch):
+    state, tx = state_of(), optax.sgd(0.1, momentum=0.9)
+    params, stats, opt_state = state.params, state.batch_stats, tx.init(state.params)
+    step = zoo.make_train_step(softmax_cross_entropy)
+    for _ in range(3):
+
+        def loss_of(params, stats=stats):
+            variables = {"params": params, "batch_stats": stats}
+            logits, new = Small().apply(variables, batch["image"], train=True, mutable=["batch_stats"])
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+            return losses.mean(), (logits, new["batch_stats"])
+
+        (loss, (logits, stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+        updates, opt_state = tx.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        accuracy = jnp.mean(jnp.argmax(logits, -1) == batch["label"])
+        state, metrics = step(jax.tree.map(jnp.copy, state), batch)
+        chex.assert_trees_all_close(metrics, {"loss": loss, "accuracy": accuracy, "count": jnp.float32(6)}, rtol=1e-5)
+    chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(state.batch_stats["bn"]["mean"], stats["bn"]["mean"], rtol=1e-4)
+    assert state.step.dtype == jnp.int32
+    assert int(state.step) == 3
+
+
+def test_running_variance_is_stored_unbiased(batch):
+    state = state_of()
+    image = np.asarray(batch["image"])
+    kernel = jax.tree.map(jnp.copy, state.params["conv"])
+    maps = nn.Conv(4, (3, 3), padding=1, use_bias=False).apply({"params": kernel}, image)
+    state, _ = zoo.make_train_step(softmax_cross_entropy)(state, batch)
+    expected = 0.9 + 0.1 * np.var(np.asarray(maps), axis=(0, 1, 2), ddof=1)
+    np.testing.assert_allclose(state.batch_stats["bn"]["var"], expected, rtol=1e-5)
+
+
+def test_steps_compile_once(batch):
+    step, evaluate = zoo.make_train_step(softmax_cross_entropy), zoo.make_eval_step(softmax_cross_entropy)
+    state = state_of()
+    for _ in range(3):
+        state, _ = step(state, batch)
+        evaluate(state, batch)
+    assert step._cache_size() == 1
+    assert evaluate._cache_size() == 1
+
+
+def test_loss_is_traced_once_over_many_steps(batch):
+    loss = chex.assert_max_traces(softmax_cross_entropy, n=1)
+    step, state = zoo.make_train_step(loss), state_of()
+    for _ in range(3):
+        state, _ = step(state, batch)
+
+
+def test_train_step_donates_its_state(batch):
+    state = state_of()
+    zoo.make_train_step(softmax_cross_entropy)(state, batch)
+    assert state.params["conv"]["kernel"].is_deleted()
+
+
+def padded(batch, rows=3):
+    fill = jnp.full((rows, *batch["image"].shape[1:]), 1e6)
+    return {
+        "image": jnp.concatenate([batch["image"], fill]),
+        "label": jnp.concatenate([batch["label"], jnp.zeros(rows, jnp.int32)]),
+        "mask": jnp.arange(len(batch["label"]) + rows) < len(batch["label"]),
+    }
+
+
+def test_padded_rows_change_neither_parameters_nor_statistics_nor_metrics(batch):
+    step = zoo.make_train_step(softmax_cross_entropy)
+    plain, metrics = step(state_of(), batch)
+    masked, masked_metrics = step(state_of(), padded(batch))
+    chex.assert_trees_all_close(masked.params, plain.params, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(masked.batch_stats, plain.batch_stats, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(masked_metrics, metrics, rtol=1e-5)
+
+
+@pytest.mark.parametrize("statistics", ["running", "batch"])
+def test_eval_step_sums_only_valid_rows(batch, statistics):
+    evaluate = zoo.make_eval_step(softmax_cross_entropy, statistics=statistics)
+    plain, masked = evaluate(state_of(), batch), evaluate(state_of(), padded(batch))
+    chex.assert_trees_all_close(masked, plain, rtol=1e-5)
+    assert float(plain["count"]) == 6
+
+
+def test_eval_step_on_batch_statistics_gives_the_logits_of_training(batch):
+    state = state_of()
+    logits, _ = state.model.apply(state.variables, batch["image"], train=True, mutable=["batch_stats"])
+    expected = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]))
+    sums = {s: zoo.make_eval_step(softmax_cross_entropy, statistics=s)(state, batch) for s in ("batch", "running")}
+    np.testing.assert_allclose(sums["batch"]["loss"], expected, rtol=1e-5)
+    assert abs(float(sums["running"]["loss"] - expected)) > 0.1
+
+
+def test_batch_of_other_statistics_is_refused(batch):
+    with pytest.raises(ValueError, match="running"):
+        zoo.make_eval_step(softmax_cross_entropy, statistics="population")(state_of(), batch)
+
+
+def test_soft_labels_train_and_count_their_largest_entry(batch):
+    soft = batch | {"label": jax.nn.one_hot(batch["label"], 3)}
+    step = zoo.make_train_step(softmax_cross_entropy)
+    (hard_state, hard), (soft_state, same) = step(state_of(), batch), step(state_of(), soft)
+    chex.assert_trees_all_close(hard, same, rtol=1e-6)
+    chex.assert_trees_all_close(hard_state.params, soft_state.params, rtol=1e-5, atol=1e-7)
+
+
+def test_dropout_differs_from_step_to_step_and_repeats_with_the_seed(batch):
+    class Dropped(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train):
+            return nn.Dropout(0.5, deterministic=not train)(nn.Dense(3)(x.reshape(x.shape[0], -1)))
+
+    def losses():
+        state = zoo.create_train_state(Dropped(), jax.random.key(1), optax.sgd(0.0), (5, 5, 2))
+        step, values = zoo.make_train_step(softmax_cross_entropy), []
+        for _ in range(3):
+            state, metrics = step(state, batch)
+            values.append(float(metrics["loss"]))
+        return values
+
+    first = losses()
+    assert len(set(first)) == 3
+    assert losses() == first
+
+
+def test_image_shape_with_a_batch_axis_is_refused():
+    with pytest.raises(ValueError, match="without the batch"):
+        zoo.create_train_state(Small(), jax.random.key(0), optax.sgd(0.1), (1, 5, 5, 2))
