@@ -1,6 +1,65 @@
-"""Losses with optax's manners: per example, unreduced, predictions first, everything else by keyword."""
+"""Losses with optax's manners and torch's meanings, and their derivatives written out.
 
-from zoo.losses.classification import softmax_cross_entropy
-from zoo.losses.reduction import reduce
+A loss is a function `(predictions or logits, targets, *, options)` and answers one number per example;
+`reduce` makes one number of them, and `gradient_of[loss]` is the derivative in closed form.
+"""
 
-__all__ = ["reduce", "softmax_cross_entropy"]
+from zoo.losses.binary import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_probabilities,
+    focal,
+    hinge,
+    multilabel_cross_entropy,
+)
+from zoo.losses.classification import (
+    dice,
+    kl_divergence,
+    mean_squared_error_with_activation,
+    poly_loss,
+    softmax_cross_entropy,
+)
+from zoo.losses.gradients import gradient_of
+from zoo.losses.logistic import (
+    LogisticFit,
+    fit_logistic_regression,
+    logistic_gradient,
+    logistic_hessian,
+    logistic_loss,
+)
+from zoo.losses.reduction import kernel_mask, reduce, weight_decay, with_auxiliary
+from zoo.losses.regression import huber, l1, l2, log_cosh, smooth_l1
+
+# In the order of a table of contents.
+__all__ = [  # noqa: RUF022
+    # between real numbers
+    "l1",
+    "l2",
+    "smooth_l1",
+    "huber",
+    "log_cosh",
+    # between K classes
+    "softmax_cross_entropy",
+    "poly_loss",
+    "kl_divergence",
+    "mean_squared_error_with_activation",
+    "dice",
+    # of yes-or-no decisions
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_probabilities",
+    "multilabel_cross_entropy",
+    "focal",
+    "hinge",
+    # the derivative of each
+    "gradient_of",
+    # logistic regression
+    "logistic_loss",
+    "logistic_gradient",
+    "logistic_hessian",
+    "fit_logistic_regression",
+    "LogisticFit",
+    # what is minimised
+    "reduce",
+    "with_auxiliary",
+    "kernel_mask",
+    "weight_decay",
+]

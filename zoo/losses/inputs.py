@@ -22,8 +22,8 @@ def same_shape(name: str, array: jax.Array, other_name: str, other: jax.Array) -
     """`ValueError` where two arrays differ in shape."""
     if array.shape != other.shape:
         raise ValueError(
-            f"{name} {list(array.shape)} and {other_name} {list(other.shape)} must have the same shape, because "
-            f"a loss does not broadcast: reshape one of them, or use jnp.broadcast_to if repeating it is meant."
+            f"{name} {list(array.shape)} and {other_name} {list(other.shape)} must have the same shape: "
+            "a loss does not broadcast. Reshape one, or use jnp.broadcast_to where repeating is meant."
         )
 
 
@@ -39,15 +39,15 @@ def binary_pair(name: str, predictions: Any, labels: Any) -> tuple[jax.Array, ja
     """Floating predictions, and labels (bool, integer or float) of one shape in their precision."""
     predictions, labels = floating(name, predictions), jnp.asarray(labels)
     if not (labels.dtype == bool or jnp.issubdtype(labels.dtype, jnp.integer)):
-        labels = floating("labels", labels)
+        labels = floating("labels", labels)  # a TypeError for complex and the like
     same_shape(name, predictions, "labels", labels)
     return predictions, labels.astype(predictions.dtype)
 
 
 def class_pair(logits: Any, labels: Any, axis: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Logits `[..., K]`, label probabilities `[..., K]` (one-hot for integers), and `[...]` whether a label exists.
+    """Logits `[..., K]`, label probabilities `[..., K]` and `[...]` which examples have a label.
 
-    An integer outside of `[0, K)` names no class: the losses answer NaN for it rather than a plausible number.
+    Integer labels become one-hot. One outside of `[0, K)` names no class: the losses answer NaN for it.
     """
     logits, labels = floating("logits", logits), jnp.asarray(labels)
     if not logits.ndim:
@@ -55,32 +55,41 @@ def class_pair(logits: Any, labels: Any, axis: int) -> tuple[jax.Array, jax.Arra
     examples = list(logits.shape)
     classes = examples.pop(axis)
     if jnp.issubdtype(labels.dtype, jnp.floating):
-        same_shape("logits", logits, "labels (floating: one probability a class)", labels)
+        same_shape("logits", logits, "floating labels", labels)
         return logits, labels.astype(logits.dtype), jnp.ones(examples, bool)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(
-            f"labels must be integer classes or floating probabilities, not {labels.dtype}: "
-            "pass labels.astype(jnp.int32)."
+            "labels must be integer classes or floating probabilities, "
+            f"not {labels.dtype}: pass labels.astype(jnp.int32)."
         )
     if list(labels.shape) != examples:
         raise ValueError(
-            f"logits {list(logits.shape)} take integer labels {examples}, not {list(labels.shape)}: "
-            "drop the axis of classes with labels.squeeze(), or pass floating probabilities in the shape of the logits."
+            f"logits {list(logits.shape)} take integer labels {examples}, not {list(labels.shape)}: drop "
+            "an axis of one with labels.squeeze(), or pass probabilities in the shape of the logits."
         )
+    labels = labels.astype(jnp.int32)  # uint8 could not count to more classes than 256
     one_hot = jax.nn.one_hot(labels, classes, axis=axis, dtype=logits.dtype)
     return logits, one_hot, (labels >= 0) & (labels < classes)
 
 
-def class_mask(where: Any, logits: jax.Array) -> jax.Array:
-    """`where` as booleans in the shape of the logits; an axis of length one is repeated."""
+def class_mask(where: Any, name: str, array: jax.Array) -> jax.Array:
+    """`where` as booleans in the shape of `array`; an axis of length one is repeated."""
     where = jnp.asarray(where)
     if where.dtype != bool:
         raise TypeError(f"where must be boolean, not {where.dtype}: pass where.astype(bool).")
-    if where.ndim != logits.ndim or any(
-        w not in (1, n) for w, n in zip(where.shape, logits.shape, strict=True)
+    if where.ndim != array.ndim or any(
+        w not in (1, n) for w, n in zip(where.shape, array.shape, strict=True)
     ):
         raise ValueError(
-            f"where {list(where.shape)} must have the shape of the logits {list(logits.shape)} "
+            f"where {list(where.shape)} must have the shape of {name} {list(array.shape)} "
             "or ones in it, as [1, K] for classes that are missing in every example."
         )
-    return jnp.broadcast_to(where, logits.shape)
+    return jnp.broadcast_to(where, array.shape)
+
+
+def share_of_each(name: str, array: jax.Array, axis: int, where: Any) -> jax.Array:
+    """The factors of a masked mean along `axis`: 1 over the entries that count, 0 for the others."""
+    counted = jnp.ones_like(array)
+    if where is not None:
+        counted = class_mask(where, name, array).astype(array.dtype)
+    return counted / jnp.maximum(jnp.sum(counted, axis, keepdims=True), 1)

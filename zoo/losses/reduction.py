@@ -1,5 +1,6 @@
-"""From losses per example to the one number that is minimised."""
+"""From losses per example to the one number that is minimised: masks, auxiliary heads, weight decay."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -37,3 +38,83 @@ def reduce(loss: Any, where: Any = None, weights: Any = None) -> jax.Array:
         loss, weights = jnp.where(where, loss, 0), jnp.where(where, weights, 0)
     total = jnp.sum(weights)
     return jnp.sum(weights * loss) / jnp.where(total == 0, 1, total)
+
+
+def with_auxiliary(loss: Callable[..., jax.Array], weights: Mapping[str, float]) -> Callable[..., jax.Array]:
+    """`loss` of a net with auxiliary heads: `loss(logits, labels) + sum_h weights[h] loss(ends[h], labels)`.
+
+    Published weights: GoogLeNet `{"aux1": 0.3, "aux2": 0.3}` (Szegedy et al. 2014, arXiv:1409.4842, section
+    5), Inception v3 `{"aux": 0.4}` (its authors' training script). In evaluation use `loss` alone.
+
+    Args:
+      loss: any loss per example, `(logits, labels, **options)`.
+      weights: the factor of each head, by the name of its endpoint.
+
+    Returns:
+      A loss `((logits, ends), labels, **options)` of what a model answers with `endpoints=tuple(weights)`,
+      one number per example. Other endpoints are left alone; a missing one is a `ValueError`.
+
+    >>> import jax.numpy as jnp
+    >>> from zoo.losses import softmax_cross_entropy
+    >>> loss = with_auxiliary(softmax_cross_entropy, {"aux": 0.4})
+    >>> logits = jnp.zeros((1, 4))
+    >>> print(loss((logits, {"aux": logits}), jnp.array([2])))
+    [1.9408121]
+    """
+
+    def total(outputs: tuple[Any, Mapping[str, Any]], labels: Any, **options: Any) -> jax.Array:
+        if not (isinstance(outputs, tuple) and len(outputs) == 2):
+            raise TypeError(
+                "a loss with auxiliary heads takes (logits, ends): call the model with "
+                f"endpoints={tuple(weights)}."
+            )
+        logits, ends = outputs
+        if missing := sorted(set(weights) - set(ends)):
+            raise ValueError(
+                f"auxiliary heads {missing} are not among the outputs {sorted(ends)}: call the model with "
+                f"endpoints={tuple(weights)}."
+            )
+        heads = (weight * loss(ends[name], labels, **options) for name, weight in weights.items())
+        return sum(heads, start=loss(logits, labels, **options))
+
+    return total
+
+
+def kernel_mask(params: Any) -> Any:
+    """Which leaves weight decay is for: True where a leaf is named `kernel` and has two axes or more.
+
+    Biases and the scales of normalisations are not decayed: they are few, and a scale near 0 switches a
+    channel off.
+
+    >>> import jax.numpy as jnp
+    >>> kernel_mask({"conv": {"kernel": jnp.ones((3, 3, 1, 8)), "bias": jnp.ones(8)}})
+    {'conv': {'bias': False, 'kernel': True}}
+    """
+
+    def is_kernel(path: tuple[Any, ...], leaf: Any) -> bool:
+        return bool(path) and getattr(path[-1], "key", None) == "kernel" and leaf.ndim > 1
+
+    return jax.tree_util.tree_map_with_path(is_kernel, params)
+
+
+def weight_decay(params: Any) -> jax.Array:
+    """Half the squared norm of the kernels (see `kernel_mask`): `loss + 5e-4 * weight_decay(params)`.
+
+    Its gradient is the kernels themselves: `rate * weight_decay(params)` in the loss is
+    `optax.add_decayed_weights(rate, mask=kernel_mask)` in front of the optimiser. After an adaptive one, as
+    in `optax.adamw(learning_rate, weight_decay=rate, mask=kernel_mask)`, it is not: there the decay is
+    decoupled (Loshchilov & Hutter 2019, arXiv:1711.05101).
+
+    Args:
+      params: a tree of parameters, as in `variables["params"]`.
+
+    Returns:
+      A scalar in at least float32.
+
+    >>> import jax.numpy as jnp
+    >>> print(weight_decay({"kernel": jnp.full((2, 2), 3.0), "bias": jnp.ones(2)}))
+    18.0
+    """
+    masked = zip(jax.tree.leaves(kernel_mask(params)), jax.tree.leaves(params), strict=True)
+    kernels = [floating("kernel", leaf) for decayed, leaf in masked if decayed]
+    return sum((jnp.sum(kernel**2) for kernel in kernels), start=jnp.zeros(())) / 2
