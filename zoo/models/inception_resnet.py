@@ -1,0 +1,190 @@
+"""Inception-ResNet v1 and v2 (Szegedy et al. 2016, arXiv:1602.07261) as the authors' code has them.
+
+The code differs from the figures: the stem is Inception v3's; v2 has 10, 20 and 10 blocks in place of 5, 10 and 5;
+the last block of both has neither a scale nor a ReLU.
+"""
+
+from functools import partial
+from typing import ClassVar
+
+import flax.linen as nn
+
+from zoo.batch_norm import BatchNorm
+from zoo.layers import (
+    Branches,
+    Conv,
+    ConvBN,
+    Linear,
+    Mixed,
+    avg_pool,
+    branches,
+    dropout,
+    global_avg_pool,
+    he_fan_in,
+    max_pool,
+)
+from zoo.models.layout import Layout
+from zoo.models.net import Ends, Net
+from zoo.models.variant import Variant, Weights
+
+average = partial(avg_pool, window=3, stride=1, padding=1, count_include_pad=False)
+halve = partial(max_pool, window=3, stride=2)
+
+
+class Residual(nn.Module):
+    """relu(x + scale * convolution(branches)); that convolution has a bias and no normalisation (section 3.2)."""
+
+    table: Branches
+    scale: float = 1.0
+    activate: bool = True
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        y = branches(x, self.table, train=train)
+        y = Conv(x.shape[-1], 1, use_bias=True, kernel_init=he_fan_in, name="conv2d")(y)
+        y = x + self.scale * y
+        return nn.relu(y) if self.activate else y
+
+
+class InceptionResNet(Net):
+    """Figure 15.
+
+    Attributes:
+      depths: scaled blocks in the three stages.
+      block35, block17, block8: the branches of those blocks (named after their maps at 299x299).
+      mixed_6a, mixed_7a: the reductions between the stages.
+      mixed_5b: the end of the stem; None is a 3x3 convolution with stride 2.
+      last: width of a 1x1 convolution before the pooling; None is no such layer.
+      bottleneck: width of a normalised dense layer before the classes, the face model's embedding (which the net
+        returns with `num_classes=0`); None is no such layer.
+      dropout: of the pooled features.
+    """
+
+    depths: tuple[int, int, int]
+    block35: Branches
+    mixed_6a: Branches
+    block17: Branches
+    mixed_7a: Branches
+    block8: Branches
+    mixed_5b: Branches | None = None
+    last: int | None = None
+    bottleneck: int | None = None
+    dropout: float = 0.2
+
+    min_size: ClassVar[int] = 75
+    heads: ClassVar[tuple[str, ...]] = ("classif",)
+
+    @nn.compact
+    def forward(self, x, *, train: bool):
+        ends: Ends = {}
+        x = ConvBN(32, 3, 2, name="conv2d_1a")(x, train=train)
+        x = ConvBN(32, 3, name="conv2d_2a")(x, train=train)
+        x = ConvBN(64, 3, padding=1, name="conv2d_2b")(x, train=train)
+        x = halve(x)
+        x = ConvBN(80, 1, name="conv2d_3b")(x, train=train)
+        x = ConvBN(192, 3, name="conv2d_4a")(x, train=train)
+        if self.mixed_5b is None:
+            x = ConvBN(256, 3, 2, name="conv2d_4b")(x, train=train)
+        else:
+            x = Mixed(self.mixed_5b, name="mixed_5b")(halve(x), train=train)
+        ends["stem"] = x
+
+        first, second, third = self.depths
+        for i in range(first):
+            x = ends["block35"] = Residual(self.block35, 0.17, name=f"repeat_{i}")(x, train=train)
+        x = Mixed(self.mixed_6a, name="mixed_6a")(x, train=train)
+        for i in range(second):
+            x = ends["block17"] = Residual(self.block17, 0.10, name=f"repeat_1_{i}")(x, train=train)
+        x = Mixed(self.mixed_7a, name="mixed_7a")(x, train=train)
+        for i in range(third):
+            x = Residual(self.block8, 0.20, name=f"repeat_2_{i}")(x, train=train)
+        x = ends["block8"] = Residual(self.block8, activate=False, name="block8")(x, train=train)
+
+        if self.last:
+            x = ends["conv2d_7b"] = ConvBN(self.last, 1, name="conv2d_7b")(x, train=train)
+        x = ends["features"] = global_avg_pool(x)
+        if self.num_classes or self.bottleneck:
+            x = dropout(x, self.dropout, train=train)
+        if self.bottleneck:
+            x = Linear(self.bottleneck, use_bias=False, name="bottleneck")(x)
+            x = ends["embedding"] = BatchNorm(epsilon=1e-3, name="bottleneck_bn")(x, train=train)
+        if self.num_classes:
+            x = Linear(self.num_classes, name="classif")(x)
+        return x, ends
+
+
+V1 = partial(
+    InceptionResNet,
+    depths=(5, 10, 5),
+    block35={"branch0": [(32, 1)], "branch1": [(32, 1), (32, 3)], "branch2": [(32, 1), (32, 3), (32, 3)]},
+    mixed_6a={"branch0": [(384, 3, 2)], "branch1": [(192, 1), (192, 3), (256, 3, 2)], "branch2": [halve]},
+    block17={"branch0": [(128, 1)], "branch1": [(128, 1), (128, (1, 7)), (128, (7, 1))]},
+    mixed_7a={
+        "branch0": [(256, 1), (384, 3, 2)],
+        "branch1": [(256, 1), (256, 3, 2)],
+        "branch2": [(256, 1), (256, 3), (256, 3, 2)],
+        "branch3": [halve],
+    },
+    block8={"branch0": [(192, 1)], "branch1": [(192, 1), (192, (1, 3)), (192, (3, 1))]},
+)
+V2 = partial(
+    InceptionResNet,
+    depths=(10, 20, 9),
+    mixed_5b={
+        "branch0": [(96, 1)],
+        "branch1": [(48, 1), (64, 5)],
+        "branch2": [(64, 1), (96, 3), (96, 3)],
+        "branch3": [average, (64, 1)],
+    },
+    block35={"branch0": [(32, 1)], "branch1": [(32, 1), (32, 3)], "branch2": [(32, 1), (48, 3), (64, 3)]},
+    mixed_6a={"branch0": [(384, 3, 2)], "branch1": [(256, 1), (256, 3), (384, 3, 2)], "branch2": [halve]},
+    block17={"branch0": [(192, 1)], "branch1": [(128, 1), (160, (1, 7)), (192, (7, 1))]},
+    mixed_7a={
+        "branch0": [(256, 1), (384, 3, 2)],
+        "branch1": [(256, 1), (288, 3, 2)],
+        "branch2": [(256, 1), (288, 3), (320, 3, 2)],
+        "branch3": [halve],
+    },
+    block8={"branch0": [(192, 1)], "branch1": [(192, 1), (224, (1, 3)), (256, (3, 1))]},
+    last=1536,
+)
+
+
+def endpoints(first: int, second: int, third: int) -> dict[str, tuple[int, int]]:
+    stages = {"stem": (8, first), "block35": (8, first), "block17": (16, second), "block8": (32, third)}
+    return {**stages, "features": (0, third)}
+
+
+ROW = partial(Variant, image_size=299, paper="Szegedy et al. 2016, arXiv:1602.07261")
+LAST_BLOCK = "Inception v3's stem; a last block8 without scale and ReLU"
+HALF = (0.5, 0.5, 0.5)
+PUBLISHED = Weights(
+    "hf:timm/inception_resnet_v2.tf_in1k", 299, 0.8975, HALF, HALF, 1.0, "bicubic", 80.43, 95.31
+)
+
+VARIANTS = {
+    "inception_resnet_v1": ROW(
+        V1,
+        24_357_096,
+        6_308_597_856,
+        reference="pytorchcv",
+        departures=f"{LAST_BLOCK} more; the reference has a bottleneck of 512 and 23,995,624 parameters",
+        endpoints=endpoints(256, 896, 1792),
+    ),
+    "inception_resnet_v2": ROW(
+        V2,
+        55_843_464,
+        13_155_794_016,
+        reference="timm",
+        departures=f"{LAST_BLOCK}; 10, 20 and 10 blocks in place of 5, 10 and 5",
+        endpoints={**endpoints(320, 1088, 2080), "conv2d_7b": (32, 1536), "features": (0, 1536)},
+        weights=PUBLISHED,
+    ),
+}
+
+LAYOUTS = {
+    "timm": Layout(
+        renames=((r"^mixed_5b\.branch3\.", "mixed_5b.branch3.1."),),  # the pool before it is number 0
+        old=((r"^last_linear\.", "classif."),),  # in Cadene's collection
+    )
+}
