@@ -19,7 +19,8 @@ FLOORS = [
     {"run"},
     {"curves"},
     {"fit"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 ALLOWED_ON_ONE_FLOOR = {("layers", "batch_norm"), ("train", "batch_norm")}
 

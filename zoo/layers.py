@@ -66,7 +66,12 @@ class Conv(nn.Module):
         else:
             strides, layout = (self.stride, self.stride), ("NHWC", "HWIO", "NHWC")
             y = lax.conv_general_dilated(
-                x, kernel, strides, padding, dimension_numbers=layout, feature_group_count=self.feature_group_count
+                x,
+                kernel,
+                strides,
+                padding,
+                dimension_numbers=layout,
+                feature_group_count=self.feature_group_count,
             )
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), dtype)
@@ -113,9 +118,7 @@ def _overhang(n: int, window: int, stride: int, padding: int) -> int:
     return max((count - 1) * stride + window - n - 2 * padding, 0)
 
 
-def avg_pool(
-    x: jax.Array, window: int, stride: int, padding: int = 0, *, count_include_pad: bool = True
-) -> jax.Array:
+def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, count_include_pad: bool = True) -> jax.Array:
     """Mean of each window; `count_include_pad=False` divides by the number of true pixels in it, as TensorFlow does."""
     edges = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     zero = jnp.zeros((), x.dtype)
@@ -169,7 +172,7 @@ def concatenate(branches: Sequence[jax.Array]) -> jax.Array:
 
 
 class ConvBN(nn.Module):
-    """Convolution without bias, batch normalisation, ReLU: the brick of the Inceptions, with their epsilon."""
+    """Convolution without bias, batch normalisation, ReLU: the Inceptions' brick, with their epsilon."""
 
     features: int
     kernel_size: Pair
@@ -192,10 +195,10 @@ def branches(
 ) -> jax.Array:
     """Branches side by side, joined along the channels: an Inception block's figure, written as a table.
 
-    A step of a branch is a pool (a function of the map); or a convolution `(features, kernel_size, stride, padding)`,
-    where the stride is 1 and the padding keeps the size unless it strides; or, where arrows part, a tuple of two
-    convolutions. A branch's only convolution is called as the branch, several are called branch_0, branch_1, and so
-    on; those of a fork branch_1a and branch_1b.
+    A step of a branch is a pool (a function of the map); a convolution `(features, kernel_size, stride, padding)`,
+    whose stride is 1 if not given and whose padding then keeps the size, or is none where it strides; or a fork, a
+    tuple of two convolutions. A branch's only convolution is called as the branch, several are called branch_0,
+    branch_1, and so on; those of a fork branch_1a and branch_1b.
 
     Args:
       x: `[N, H, W, C]`.

@@ -67,7 +67,13 @@ def create_train_state(
     variables = init(init_key, jnp.zeros((1, *image_shape), jnp.float32))
     params = variables["params"]
     return TrainState(
-        jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), tx.init(params), step_key, model, tx
+        jnp.zeros((), jnp.int32),
+        params,
+        variables.get("batch_stats", {}),
+        tx.init(params),
+        step_key,
+        model,
+        tx,
     )
 
 

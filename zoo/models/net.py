@@ -52,7 +52,9 @@ class Net(nn.Module, kw_only=True):
     def _checked(self, images: jax.Array) -> jax.Array:
         name = type(self).__name__
         if jnp.ndim(images) != 4:
-            raise ValueError(f"{name} takes images [N, H, W, C], got shape {jnp.shape(images)}; one image: image[None].")
+            raise ValueError(
+                f"{name} takes images [N, H, W, C], got shape {jnp.shape(images)}; one image: image[None]."
+            )
         if not jnp.issubdtype(images.dtype, jnp.floating):
             raise ValueError(
                 f"{name} takes floating images, got {images.dtype}: scale them first, images.astype(float32) / 255."
