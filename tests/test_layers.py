@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from zoo.layers import Conv, Linear, adaptive_avg_pool, avg_pool, local_response_norm, max_pool
 
@@ -21,12 +22,11 @@ def windows(n: int, window: int, stride: int, padding: int, ceil: bool) -> list[
 
 def slow_pool(x, window, stride, padding, ceil, reduce):
     rows, columns = (windows(n, window, stride, padding, ceil) for n in x.shape[1:3])
-    return np.array(
-        [
-            [[reduce(image[max(a, 0) : b, max(c, 0) : d], (b - max(a, -padding)) * (d - c)) for c, d in columns] for a, b in rows]
-            for image in x
-        ]
-    )  # fmt: skip
+
+    def value(image, a, b, c, d):
+        return reduce(image[max(a, 0) : b, max(c, 0) : d], (b - a) * (d - c))
+
+    return np.array([[[value(image, *row, *column) for column in columns] for row in rows] for image in x])
 
 
 SIZES = [(7, 7), (8, 5), (14, 9), (6, 10)]
@@ -60,12 +60,11 @@ def test_avg_pool_equals_the_slow_one(size, window, stride, padding, include):
 def test_adaptive_avg_pool_is_the_mean_of_torch_s_windows(size, out):
     x = rng.normal(size=(2, *size, 3)).astype(np.float32)
     (h, w), (p, q) = size, out
-    expected = np.array(
-        [
-            [[image[i * h // p : -(-(i + 1) * h // p), j * w // q : -(-(j + 1) * w // q)].mean((0, 1)) for j in range(q)] for i in range(p)]
-            for image in x
-        ]
-    )  # fmt: skip
+
+    def value(image, i, j):
+        return image[i * h // p : -(-(i + 1) * h // p), j * w // q : -(-(j + 1) * w // q)].mean((0, 1))
+
+    expected = np.array([[[value(image, i, j) for j in range(q)] for i in range(p)] for image in x])
     np.testing.assert_allclose(adaptive_avg_pool(jnp.asarray(x), out), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -121,3 +120,17 @@ def test_pools_equal_torch_s(size, window, stride, padding, ceil):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
     expected = functional.adaptive_avg_pool2d(nchw, (4, 3)).permute(0, 2, 3, 1)
     np.testing.assert_allclose(adaptive_avg_pool(jnp.asarray(x), (4, 3)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda x: max_pool(x, 3, 2, 1, ceil=True),
+        lambda x: avg_pool(x, 3, 2, 1, count_include_pad=False),
+        lambda x: adaptive_avg_pool(x, (2, 3)),
+        lambda x: local_response_norm(x, size=5, alpha=1e-1, beta=0.75, k=2.0),
+    ],
+)
+def test_gradients_under_jit_equal_finite_differences(layer, float64):
+    x = jnp.asarray(rng.normal(size=(2, 5, 6, 7)))
+    check_grads(jax.jit(layer), (x,), order=1, modes=["rev"])

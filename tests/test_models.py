@@ -1,4 +1,4 @@
-"""Every registered name: its published size, its endpoints, its place in the Linen world. Structure only: no numbers."""
+"""Every registered name: its published size, its endpoints, its fields. Structure only: nothing is computed."""
 
 import re
 from functools import cache, partial

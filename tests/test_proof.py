@@ -1,4 +1,4 @@
-"""Every model is its reference: the figures of torchvision, timm, pytorchcv and Cadene, in float64, to the stored digits.
+"""Every model is its reference: figures of torchvision, timm, pytorchcv and Cadene, in float64, to the stored digits.
 
 Everyday: structure of all records, evaluation of all at their smallest recorded input, training of the records marked
 `train` in `tests/proof.py`. Slow: the whole of every record, with all intermediate features.

@@ -121,7 +121,7 @@ def _overhang(n: int, window: int, stride: int, padding: int) -> int:
 def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, count_include_pad: bool = True) -> jax.Array:
     """Mean of each window; `count_include_pad=False` divides by the number of true pixels in it, as TensorFlow does."""
     edges = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    zero = jnp.zeros((), x.dtype)
+    zero = np.zeros((), x.dtype)  # not traced, or the sum has no gradient
     sums = lax.reduce_window(x, zero, lax.add, (1, window, window, 1), (1, stride, stride, 1), edges)
     if count_include_pad or not padding:
         return sums / window**2
@@ -133,7 +133,7 @@ def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, count_
 
 
 def adaptive_avg_pool(x: jax.Array, size: Pair) -> jax.Array:
-    """`[N, H, W, C] -> [N, h, w, C]`: output i is the mean of rows floor(i H / h) to ceil((i + 1) H / h), as in torch."""
+    """`[N, H, W, C] -> [N, h, w, C]`: output i is the mean of rows i H // h to ceil((i + 1) H / h), as in torch."""
     rows, columns = (_windows(n, m, x.dtype) for n, m in zip(x.shape[1:3], pair(size), strict=True))
     return jnp.einsum("nhwc,ph,qw->npqc", x, rows, columns)
 
@@ -157,7 +157,7 @@ def local_response_norm(x: jax.Array, *, size: int, alpha: float, beta: float, k
     """
     before = size // 2
     window, edges = (1, 1, 1, size), [(0, 0)] * 3 + [(before, size - 1 - before)]
-    squares = lax.reduce_window(x * x, jnp.zeros((), x.dtype), lax.add, window, (1, 1, 1, 1), edges)
+    squares = lax.reduce_window(x * x, np.zeros((), x.dtype), lax.add, window, (1, 1, 1, 1), edges)
     return x / (k + alpha * squares) ** beta
 
 

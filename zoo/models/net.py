@@ -1,6 +1,6 @@
 """What every net shares: its fields, the check of its input, and the choice of endpoints."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -65,8 +65,3 @@ class Net(nn.Module, kw_only=True):
                 f"{name} needs images of at least {size}, got {images.shape[1]}x{images.shape[2]}: resize them."
             )
         return images if self.dtype is None else images.astype(self.dtype)
-
-
-def endpoints_of(rows: Mapping[str, tuple[int, int]]) -> str:
-    """`stem /4 x64, ...`: how a row's endpoints are printed."""
-    return ", ".join(f"{name} /{stride} x{channels}" for name, (stride, channels) in rows.items())

@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2015, arXiv:1512.03385), ResNeXt (Xie et al. 2016, arXiv:1611.05431), wide ResNet (arXiv:1605.07146).
+"""ResNet (He et al. 2015, arXiv:1512.03385), ResNeXt (arXiv:1611.05431) and wide ResNet (arXiv:1605.07146).
 
 v1.5 as in torchvision: the stride of a bottleneck is in its 3x3; `resnet50_v1` has it in the first 1x1, as published.
 """
