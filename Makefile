@@ -14,7 +14,7 @@ lint: .venv/installed
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
 notebooks: .venv/installed
-	.venv/bin/python -m tests.notebooks --write
+	.venv/bin/jupyter execute --inplace notebooks/*.ipynb
 
 constraints: .venv/installed
 	.venv/bin/uv pip compile --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml -o constraints.txt
