@@ -1,7 +1,7 @@
-"""Compares a model with an installed torch implementation on fresh random weights, in float64: `parity` tests.
+"""Compares a model with an installed torch implementation on fresh random weights, in float64 (`parity`).
 
-Fixtures are samples; this holds for any member, size and seed: logits of all heads in both modes, the gradient
-of every parameter, the updated running statistics, and our state dict loaded by torch's class, `strict=True`.
+Fixtures are samples; this holds for any member, size and seed: logits of all heads in both modes, every
+parameter's gradient, the updated statistics, and our state dict loaded by torch's class, `strict=True`.
 """
 
 import warnings
@@ -21,13 +21,11 @@ from zoo import weights
 from zoo.models.layout import Layout
 
 ROUNDING = 1e-8  # float64's, after some hundred layers; relative to the root mean square
-NO_GRADIENT = (
-    1e-6  # of the whole gradient's size: below it a leaf's own size is rounding (a bias before a BatchNorm)
-)
+NO_GRADIENT = 1e-6  # of the whole gradient's size: below it a leaf's own size is rounding (a bias before a BatchNorm)
 
 
 def reference(source: str, **fields: Any) -> Callable[[], Any]:
-    """Makes a function that makes the untrained net `source`, e.g. `"timm/resnetv2_18"`, with its own `fields`."""
+    """A function that makes the untrained net of `source`, e.g. `"timm/resnetv2_18"`; `fields` are its own."""
     library, net = source.split("/")
 
     def make():
@@ -116,8 +114,7 @@ def _distances(make_torch, name, image_shape, layout, fields, seed):
         logits, heads = answer if aux_weights else (answer, {})
         heads = {"logits": logits, **heads}
         loss = sum(
-            aux_weights.get(head, 1.0)
-            * jnp.mean(optax.softmax_cross_entropy_with_integer_labels(value, labels))
+            aux_weights.get(head, 1.0) * jnp.mean(optax.softmax_cross_entropy_with_integer_labels(value, labels))
             for head, value in heads.items()
         )
         return loss, (heads, updates)
@@ -166,9 +163,7 @@ class _Torch:
     def __init__(self, net, state: dict[str, np.ndarray]):
         import torch
 
-        net.double().load_state_dict(
-            {k: torch.from_numpy(np.asarray(v)) for k, v in state.items()}, strict=True
-        )
+        net.double().load_state_dict({k: torch.from_numpy(np.asarray(v)) for k, v in state.items()}, strict=True)
         for module in net.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0

@@ -1,9 +1,11 @@
-"""The CIFAR ResNets (He et al. 2015, arXiv:1512.03385, section 4.2): 6n + 2 layers on 32x32 images.
+"""CIFAR ResNets (He et al. 2015, arXiv:1512.03385, section 4.2) and ResNeXts (arXiv:1611.05431, section 5.2).
 
-Shortcuts are option A of the paper, free of parameters: every other pixel, and zeros for the new channels, appended
-after the old ones as in the authors' code (some ports put half of them before, which is another function).
+The ResNets' shortcuts are option A of the paper, free of parameters: every other pixel, and zeros for the new
+channels, appended after the old ones as in the authors' code (some ports put half of them before: another function).
+The ResNeXts rectify after the sum, as the released code; the paper's text says pre-activation.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -36,21 +38,45 @@ class Block(nn.Module):
         return nn.relu(y + shortcut(x, self.width, self.stride))
 
 
+class ResNeXtBlock(nn.Module):
+    """1x1, grouped 3x3, 1x1 (arXiv:1611.05431, figure 3c), and a 1x1 projection where the shape changes."""
+
+    width: int
+    stride: int = 1
+    groups: int = 8
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        inner, outer = self.groups * self.width, 4 * self.width
+        y = Conv(inner, 1, name="conv1")(x)
+        y = nn.relu(BatchNorm(name="bn1")(y, train=train))
+        y = Conv(inner, 3, self.stride, padding=1, feature_group_count=self.groups, name="conv2")(y)
+        y = nn.relu(BatchNorm(name="bn2")(y, train=train))
+        y = Conv(outer, 1, name="conv3")(y)
+        y = BatchNorm(name="bn3")(y, train=train)
+        if x.shape[-1] != outer or self.stride != 1:
+            x = Conv(outer, 1, self.stride, name="downsample_0")(x)
+            x = BatchNorm(name="downsample_1")(x, train=train)
+        return nn.relu(y + x)
+
+
 class CifarResNet(Net, kw_only=True):
-    """3x3 stem, three stages of `n` blocks with 16, 32 and 64 channels, global average, one dense layer."""
+    """3x3 stem, three stages of `n` blocks that double the width, global average, one dense layer."""
 
     n: int
+    block: Callable[..., nn.Module] = Block
+    width: int = 16
     num_classes: int = 10
 
     @nn.compact
     def forward(self, x, *, train: bool):
         ends: Ends = {}
-        x = Conv(16, 3, padding=1, name="conv1")(x)
+        x = Conv(self.width, 3, padding=1, name="conv1")(x)
         x = ends["stem"] = nn.relu(BatchNorm(name="bn1")(x, train=train))
-        for stage, width in enumerate((16, 32, 64)):
+        for stage in range(3):
             for i in range(self.n):
                 stride = 2 if stage and not i else 1
-                x = Block(width, stride, name=f"layer{stage + 1}_{i}")(x, train=train)
+                x = self.block(self.width * 2**stage, stride, name=f"layer{stage + 1}_{i}")(x, train=train)
             ends[f"layer{stage + 1}"] = x
         x = ends["features"] = global_avg_pool(x)
         if self.num_classes:
@@ -58,8 +84,17 @@ class CifarResNet(Net, kw_only=True):
         return x, ends
 
 
-ENDPOINTS = {"stem": (1, 16), "layer1": (1, 16), "layer2": (2, 32), "layer3": (4, 64), "features": (0, 64)}
-ROW = partial(Variant, image_size=32, paper="He et al. 2015, arXiv:1512.03385", endpoints=ENDPOINTS)
+def endpoints(stem: int, first: int) -> dict[str, tuple[int, int]]:
+    stages = {f"layer{i + 1}": (2**i, first * 2**i) for i in range(3)}
+    return {"stem": (1, stem), **stages, "features": (0, 4 * first)}
+
+
+def resnext(groups: int) -> Callable[..., CifarResNet]:
+    return partial(CifarResNet, n=3, block=partial(ResNeXtBlock, groups=groups), width=64)
+
+
+ROW = partial(Variant, image_size=32, paper="He et al. 2015, arXiv:1512.03385", endpoints=endpoints(16, 16))
+RESNEXT = partial(ROW, paper="Xie et al. 2016, arXiv:1611.05431", reference="pytorchcv", endpoints=endpoints(64, 256))
 
 VARIANTS = {
     "resnet20": ROW(partial(CifarResNet, n=3), 269_722, 40_551_040),
@@ -67,4 +102,6 @@ VARIANTS = {
     "resnet44": ROW(partial(CifarResNet, n=7), 658_586, 97_174_144),
     "resnet56": ROW(partial(CifarResNet, n=9), 853_018, 125_485_696),
     "resnet110": ROW(partial(CifarResNet, n=18), 1_727_962, 252_887_680),
+    "resnext29_8x64d": RESNEXT(resnext(8), 34_426_698, 5_387_266_048),
+    "resnext29_16x64d": RESNEXT(resnext(16), 68_155_210, 10_688_866_304),
 }

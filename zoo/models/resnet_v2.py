@@ -1,0 +1,176 @@
+"""ResNet v2, full pre-activation (He et al. 2016, arXiv:1603.05027): normalise and rectify before each convolution.
+
+Three forms of one net. He's ImageNet nets (`preresnet50`, ...) activate after the stem, and the first block does
+not do it again; his CIFAR nets (`preresnet164`, ...) and timm's (`resnetv2_50`, ...) leave it to the first block.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zoo.batch_norm import BatchNorm
+from zoo.layers import Conv, Linear, global_avg_pool, max_pool
+from zoo.models.layout import Layout
+from zoo.models.net import Ends, Net
+from zoo.models.variant import Variant, Weights
+
+
+def activate(x: jax.Array, name: str, *, train: bool) -> jax.Array:
+    return nn.relu(BatchNorm(name=name)(x, train=train))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions (figure 1b); where the shape changes, the shortcut starts after the activation."""
+
+    width: int
+    stride: int = 1
+    preactivation: bool = True
+    projection: bool = True
+    expansion: ClassVar[int] = 1
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        y = activate(x, "norm1", train=train) if self.preactivation else x
+        if x.shape[-1] != self.width or self.stride != 1:
+            x = self.shortcut(y)
+        y = Conv(self.width, 3, self.stride, padding=1, name="conv1")(y)
+        y = activate(y, "norm2", train=train)
+        return x + Conv(self.width, 3, padding=1, name="conv2")(y)
+
+    def shortcut(self, y):
+        """1x1 projection, or option A of the first paper: every other pixel, and zeros for the new channels."""
+        if self.projection:
+            return Conv(self.width, 1, self.stride, name="downsample")(y)
+        return jnp.pad(y[:, :: self.stride, :: self.stride], [(0, 0)] * 3 + [(0, self.width - y.shape[-1])])
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1; where the shape changes, the shortcut is a projection of the activated input."""
+
+    width: int
+    stride: int = 1
+    preactivation: bool = True
+    stride_in_1x1: bool = False
+    expansion: ClassVar[int] = 4
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
+        y = activate(x, "norm1", train=train) if self.preactivation else x
+        if x.shape[-1] != 4 * self.width or self.stride != 1:
+            x = Conv(4 * self.width, 1, self.stride, name="downsample")(y)
+        y = Conv(self.width, 1, first, name="conv1")(y)
+        y = activate(y, "norm2", train=train)
+        y = Conv(self.width, 3, second, padding=1, name="conv2")(y)
+        y = activate(y, "norm3", train=train)
+        return x + Conv(4 * self.width, 1, name="conv3")(y)
+
+
+class ResNetV2(Net, kw_only=True):
+    """Stem, stages of pre-activation blocks that double the width, a last activation, global average, dense layer.
+
+    Attributes:
+      block: of `width`, `stride` and `preactivation`.
+      depths: blocks of each stage.
+      width: of the first stage.
+      small: 3x3 stem without pool, for images of 32x32.
+      stem_activation: normalise and rectify between the stem's convolution and its pool.
+      first_preactivation: the first block activates its input as all others do.
+    """
+
+    block: Callable[..., nn.Module]
+    depths: tuple[int, ...]
+    width: int = 64
+    small: bool = False
+    stem_activation: bool = False
+    first_preactivation: bool = True
+
+    @nn.compact
+    def forward(self, x, *, train: bool):
+        ends: Ends = {}
+        stem = partial(Conv, self.width, name="stem")
+        x = stem(3, padding=1)(x) if self.small else stem(7, 2, padding=3)(x)
+        if self.stem_activation:
+            x = activate(x, "stem_norm", train=train)
+        x = ends["stem"] = x if self.small else max_pool(x, 3, 2, padding=1)
+        for stage, depth in enumerate(self.depths):
+            for i in range(depth):
+                stride = 2 if stage and not i else 1
+                preactivation = self.first_preactivation or stage + i > 0
+                block = self.block(self.width * 2**stage, stride, preactivation, name=f"layer{stage + 1}_{i}")
+                x = block(x, train=train)
+            ends[f"layer{stage + 1}"] = x
+        x = ends["features"] = global_avg_pool(activate(x, "norm", train=train))
+        if self.num_classes:
+            x = Linear(self.num_classes, name="fc")(x[:, None, None])  # timm's is a 1x1 convolution
+        return x, ends
+
+
+STAGES = tuple((rf"^layer{i + 1}\.", f"stages.{i}.blocks.") for i in range(4))
+HEAD_AND_STEM = ((r"^fc$", "head.fc"), (r"^stem$", "stem.conv"), (r"^stem_norm$", "stem.norm"))
+LAYOUTS = {"timm": Layout((*STAGES, *HEAD_AND_STEM, (r"downsample$", "downsample.conv")))}
+
+
+def endpoints(width: int, stem: tuple[int, int], stages: int, expansion: int) -> dict[str, tuple[int, int]]:
+    maps = {f"layer{i + 1}": (stem[0] * 2**i, width * expansion * 2**i) for i in range(stages)}
+    return {"stem": stem, **maps, "features": (0, width * expansion * 2 ** (stages - 1))}
+
+
+def a1h(depth: int, top1: float, top5: float) -> Weights:
+    """timm's weights, measured at 288."""
+    source, half = f"hf:timm/resnetv2_{depth}.a1h_in1k", (0.5, 0.5, 0.5)
+    return Weights(source, 288, 1.0, half, half, interpolation="bicubic", top1=top1, top5=top5)
+
+
+# pytorchcv's nets are these with its own choice of fields: stride, first_preactivation, projection (tests/proof.py)
+V2 = partial(Variant, paper="He et al. 2016, arXiv:1603.05027")
+TIMM = partial(V2, reference="timm", endpoints=endpoints(64, (4, 64), 4, 4))
+TIMM_BASIC = partial(TIMM, endpoints=endpoints(64, (4, 64), 4, 1))
+HE = partial(
+    V2,
+    reference="pytorchcv",
+    endpoints=endpoints(64, (4, 64), 4, 4),
+    departures="stride in the 3x3, not in the first 1x1",
+)
+HE_BASIC = partial(HE, endpoints=endpoints(64, (4, 64), 4, 1), departures="")
+CIFAR = partial(V2, reference="pytorchcv", image_size=32, endpoints=endpoints(16, (1, 16), 3, 4))
+CIFAR_BASIC = partial(CIFAR, endpoints=endpoints(16, (1, 16), 3, 1))
+
+
+def net(block: Callable[..., nn.Module], *depths: int) -> Callable[..., ResNetV2]:
+    return partial(ResNetV2, block=block, depths=depths)
+
+
+def he(block: Callable[..., nn.Module], *depths: int) -> Callable[..., ResNetV2]:
+    return partial(net(block, *depths), stem_activation=True, first_preactivation=False)
+
+
+def cifar(block: Callable[..., nn.Module], n: int) -> Callable[..., ResNetV2]:
+    return partial(net(block, n, n, n), width=16, small=True, num_classes=10)
+
+
+PADDED = partial(BasicBlock, projection=False)
+STRIDED = partial(Bottleneck, stride_in_1x1=True)
+
+VARIANTS = {
+    "resnetv2_18": TIMM_BASIC(net(BasicBlock, 2, 2, 2, 2), 11_687_720, 1_814_073_344),
+    "resnetv2_34": TIMM_BASIC(net(BasicBlock, 3, 4, 6, 3), 21_795_880, 3_663_761_408),
+    "resnetv2_50": TIMM(net(Bottleneck, 3, 4, 6, 3), 25_549_352, 4_089_184_256, weights=a1h(50, 81.41, 95.71)),
+    "resnetv2_101": TIMM(net(Bottleneck, 3, 4, 23, 3), 44_541_480, 7_801_405_440, weights=a1h(101, 83.00, 96.44)),
+    "resnetv2_152": TIMM(net(Bottleneck, 3, 8, 36, 3), 60_185_128, 11_513_626_624),
+    "preresnet18": HE_BASIC(he(BasicBlock, 2, 2, 2, 2), 11_687_720, 1_814_073_344),
+    "preresnet34": HE_BASIC(he(BasicBlock, 3, 4, 6, 3), 21_795_880, 3_663_761_408),
+    "preresnet50": HE(he(Bottleneck, 3, 4, 6, 3), 25_549_352, 4_089_184_256),
+    "preresnet101": HE(he(Bottleneck, 3, 4, 23, 3), 44_541_480, 7_801_405_440),
+    "preresnet152": HE(he(Bottleneck, 3, 8, 36, 3), 60_185_128, 11_513_626_624),
+    "preresnet200": HE(he(Bottleneck, 3, 24, 36, 3), 64_666_152, 15_007_481_856),
+    "preresnet20": CIFAR_BASIC(cifar(PADDED, 3), 269_722, 40_551_040),
+    "preresnet56": CIFAR_BASIC(cifar(PADDED, 9), 853_018, 125_485_696),
+    "preresnet110": CIFAR_BASIC(cifar(PADDED, 18), 1_727_962, 252_887_680),
+    "preresnet164": CIFAR(cifar(STRIDED, 18), 1_703_258, 244_500_992),
+    "preresnet1001": CIFAR(cifar(STRIDED, 111), 10_327_706, 1_487_849_984),
+}  # fmt: skip
