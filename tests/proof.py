@@ -5,7 +5,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,11 +14,15 @@ import optax
 from flax.traverse_util import flatten_dict
 
 import zoo
-from tests import oracle
+from tests import layouts, oracle
 from zoo import weights
 from zoo.models.layout import Layout
 
-STORED, GRADIENT, FEATURE = 1e-7, 1e-6, 1e-5  # tolerances: nine stored digits; a gradient's elements; seven digits
+STORED, GRADIENT, FEATURE = (
+    1e-7,
+    1e-6,
+    1e-5,
+)  # tolerances: nine stored digits; a gradient's elements; seven digits
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class Proof:
 
 
 RESNET = {"stem": "maxpool", "features": "avgpool"}
+INCEPTION_V3 = {"stem": "maxpool2", "features": "avgpool"}
+INCEPTION_V4 = {"stem": "features.5", "inception_a": "features.9", "inception_b": "features.17"} | {
+    "inception_c": "features.21",
+    "features": "global_pool",
+}
+INCEPTION_RESNET_V2 = {"stem": "mixed_5b", "block35": "repeat", "block17": "repeat_1", "features": "global_pool"}
+INCEPTION_RESNET_V1 = {"stem": "features.init_block", "block35": "features.stage1"} | {
+    "block17": "features.stage2",
+    "block8": "features.stage3",
+    "features": "features.final_pool",
+}
 PROOFS = [
     Proof("torchvision/resnet18", "resnet18", features=RESNET, train=True),
     Proof("torchvision/resnet50", "resnet50", features=RESNET, train=True),
@@ -51,6 +65,16 @@ PROOFS = [
     Proof("torchvision/resnext50_32x4d", "resnext50_32x4d", features=RESNET, train=True),
     Proof("torchvision/resnext101_32x8d", "resnext101_32x8d", features=RESNET),
     Proof("torchvision/wide_resnet50_2", "wide_resnet50_2", features=RESNET),
+    Proof("torchvision/inception_v3", "inception_v3", features=INCEPTION_V3, train=True),
+    Proof("timm/inception_v4", "inception_v4", "timm", features=INCEPTION_V4, train=True),
+    Proof("timm/inception_resnet_v2", "inception_resnet_v2", "timm", features=INCEPTION_RESNET_V2, train=True),
+    Proof(
+        "pytorchcv/inceptionresnetv1",
+        "inception_resnet_v1",
+        layouts.PYTORCHCV_INCEPTION_RESNET_V1,
+        fields={"bottleneck": 512},
+        features=INCEPTION_RESNET_V1,
+    ),
 ]
 
 
@@ -151,7 +175,9 @@ class Subject:
         for head, logits in heads.items():
             yield from _logits(f"{head} logits", logits, figures["logits"].get(names[head], figures["logits"]))
         for head, loss in losses.items():
-            theirs = figures["loss"] if not isinstance(figures["loss"], dict) else figures["loss"][names.get(head, head)]
+            theirs = (
+                figures["loss"] if not isinstance(figures["loss"], dict) else figures["loss"][names.get(head, head)]
+            )
             yield distance(f"{head} loss", loss, theirs, abs(theirs), STORED)
 
         norm = np.sqrt(sum(float(jnp.sum(g * g)) for g in jax.tree.leaves(grads)))

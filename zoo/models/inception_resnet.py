@@ -1,7 +1,7 @@
 """Inception-ResNet v1 and v2 (Szegedy et al. 2016, arXiv:1602.07261) as the authors' code has them.
 
-The code differs from the figures: the stem is Inception v3's; v2 has 10, 20 and 10 blocks in place of 5, 10 and 5;
-the last block of both has neither a scale nor a ReLU.
+The code differs from the figures: the stem is Inception v3's; v2 has 10, 20 and 10 blocks in place of 5, 10
+and 5; the last block of both has neither a scale nor a ReLU.
 """
 
 from functools import partial
@@ -32,7 +32,7 @@ halve = partial(max_pool, window=3, stride=2)
 
 
 class Residual(nn.Module):
-    """relu(x + scale * convolution(branches)); that convolution has a bias and no normalisation (section 3.2)."""
+    """relu(x + scale * convolution(branches)); that convolution has a bias, no normalisation (section 3.2)."""
 
     table: Branches
     scale: float = 1.0
@@ -55,8 +55,8 @@ class InceptionResNet(Net):
       mixed_6a, mixed_7a: the reductions between the stages.
       mixed_5b: the end of the stem; None is a 3x3 convolution with stride 2.
       last: width of a 1x1 convolution before the pooling; None is no such layer.
-      bottleneck: width of a normalised dense layer before the classes, the face model's embedding (which the net
-        returns with `num_classes=0`); None is no such layer.
+      bottleneck: width of a normalised dense layer before the classes, the face model's embedding (which the
+        net returns with `num_classes=0`); None is no such layer.
       dropout: of the pooled features.
     """
 
@@ -158,9 +158,7 @@ def endpoints(first: int, second: int, third: int) -> dict[str, tuple[int, int]]
 ROW = partial(Variant, image_size=299, paper="Szegedy et al. 2016, arXiv:1602.07261")
 LAST_BLOCK = "Inception v3's stem; a last block8 without scale and ReLU"
 HALF = (0.5, 0.5, 0.5)
-PUBLISHED = Weights(
-    "hf:timm/inception_resnet_v2.tf_in1k", 299, 0.8975, HALF, HALF, 1.0, "bicubic", 80.43, 95.31
-)
+PUBLISHED = Weights("hf:timm/inception_resnet_v2.tf_in1k", 299, 0.8975, HALF, HALF, 1.0, "bicubic", 80.43, 95.31)
 
 VARIANTS = {
     "inception_resnet_v1": ROW(

@@ -76,9 +76,7 @@ class Aux(nn.Module):
     @nn.compact
     def __call__(self, x, *, train: bool):
         if min(x.shape[1:3]) < 17 and not self.is_initializing():
-            raise ValueError(
-                f"the auxiliary head takes images of 299x299 or more: {x.shape[1:3]} is left of this one."
-            )
+            raise ValueError(f"the auxiliary head takes images of 299x299 or more: {x.shape[1:3]} is left of this one.")
         x = avg_pool(x, 5, 3)
         x = Brick(128, 1, name="conv0")(x, train=train)
         x = ConvBN(768, 5, kernel_init=normal(0.01), name="conv1")(x, train=train)
@@ -95,8 +93,8 @@ class InceptionV3(Net):
     """Table 1, with batch normalisation everywhere.
 
     Attributes:
-      transform_input: takes images normalised by ImageNet's mean and deviation though its weights were trained
-        with 0.5 and 0.5, as torchvision's published ones.
+      transform_input: takes images normalised by ImageNet's mean and deviation though its weights were
+        trained with 0.5 and 0.5, as torchvision's published ones.
       dropout: of the pooled features.
     """
 

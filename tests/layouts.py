@@ -1,0 +1,30 @@
+"""Other collections' names of our modules, which only the tests need: their files are not in circulation."""
+
+from zoo.models.layout import Layout, Rules
+
+
+def counted(ours: str, theirs: str, first: int, count: int) -> Rules:
+    """Our `0`, `1`, ... as their `first`, `first + 1`, ...; from the top, so that no new name is renamed again."""
+    return tuple((rf"{ours}{i}\b", f"{theirs}{i + first}") for i in reversed(range(count)))
+
+
+STEM = ("1a", "2a", "2b", "3b", "4a", "4b")
+PYTORCHCV_INCEPTION_RESNET_V1 = Layout(
+    renames=(
+        (r"^mixed_6a\.branch0\b", "mixed_6a.branch0.0"),  # written as a list of one
+        (r"(branch\d)\.(conv|bn)\b", r"\1.conv.\2"),
+        *counted(r"(branch\d)\.", r"\1.conv_list.conv", 1, 3),
+        *counted("branch", "branches.branch", 1, 3),
+        (r"\.conv2d\b", ".conv"),
+        *counted(r"^repeat\.", "features.stage1.unit", 1, 5),
+        *counted(r"^repeat_1\.", "features.stage2.unit", 2, 10),
+        *counted(r"^repeat_2\.", "features.stage3.unit", 2, 5),
+        (r"^mixed_6a\b", "features.stage2.unit1"),
+        (r"^mixed_7a\b", "features.stage3.unit1"),
+        (r"^block8\b", "features.stage3.unit7"),
+        *((rf"^conv2d_{name}\b", f"features.init_block.conv{i}") for i, name in enumerate(STEM, 1)),
+        (r"^bottleneck\b", "output.fc1"),
+        (r"^bottleneck_bn\b", "output.bn"),
+        (r"^classif\b", "output.fc2"),
+    )
+)
