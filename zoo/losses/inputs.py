@@ -15,7 +15,7 @@ def floating(name: str, array: Any) -> jax.Array:
     array = jnp.asarray(array)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name} must be floating point, not {array.dtype}: pass {name}.astype(jnp.float32).")
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return array.astype(jnp.float64 if array.dtype == jnp.float64 else jnp.float32)
 
 
 def same_shape(name: str, array: jax.Array, other_name: str, other: jax.Array) -> None:
