@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from zoo.layers import Conv, Linear, adaptive_avg_pool, avg_pool, local_response_norm, max_pool
+from zoo.layers import Conv, Linear, adaptive_avg_pool, avg_pool, local_response_norm, max_pool, renormalised
 
 rng = np.random.default_rng(0)
 
@@ -134,3 +134,9 @@ def test_pools_equal_torch_s(size, window, stride, padding, ceil):
 def test_gradients_under_jit_equal_finite_differences(layer, float64):
     x = jnp.asarray(rng.normal(size=(2, 5, 6, 7)))
     check_grads(jax.jit(layer), (x,), order=1, modes=["rev"])
+
+
+def test_renormalised_images_are_the_pixels_scaled_to_one_around_zero():
+    pixels, mean, std = rng.random((2, 3, 4, 3)), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    normalised = (pixels - np.array(mean)) / np.array(std)
+    np.testing.assert_allclose(renormalised(jnp.asarray(normalised, jnp.float32)), 2 * pixels - 1, atol=1e-6)

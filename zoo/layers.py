@@ -161,6 +161,12 @@ def local_response_norm(x: jax.Array, *, size: int, alpha: float, beta: float, k
     return x / (k + alpha * squares) ** beta
 
 
+def renormalised(x: jax.Array) -> jax.Array:
+    """RGB normalised by ImageNet's mean and deviation, as normalised by 0.5 and 0.5: what some Inceptions expect."""
+    mean, std = jnp.array([0.485, 0.456, 0.406], x.dtype), jnp.array([0.229, 0.224, 0.225], x.dtype)
+    return (x * std.reshape(1, 1, 1, 3) + mean.reshape(1, 1, 1, 3) - 0.5) / 0.5
+
+
 def dropout(x: jax.Array, rate: float, *, train: bool) -> jax.Array:
     """Zeroes a share `rate` of the units in training and scales the others up; needs `rngs={"dropout": key}`."""
     return nn.Dropout(rate, deterministic=not train)(x)

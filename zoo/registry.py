@@ -6,20 +6,38 @@ import re
 from types import ModuleType
 
 from zoo.models import (
+    alexnet,
     convnet,
     densenet,
+    googlenet,
     inception_resnet,
+    inception_v2,
     inception_v3,
     inception_v4,
     lenet,
     resnet,
     resnet_cifar,
     resnet_v2,
+    vgg,
 )
 from zoo.models.net import Net
 from zoo.models.variant import Variant
 
-FAMILIES = (lenet, convnet, resnet_cifar, resnet, resnet_v2, densenet, inception_v3, inception_v4, inception_resnet)
+FAMILIES = (
+    lenet,
+    convnet,
+    alexnet,
+    vgg,
+    googlenet,
+    inception_v2,
+    resnet_cifar,
+    resnet,
+    resnet_v2,
+    densenet,
+    inception_v3,
+    inception_v4,
+    inception_resnet,
+)
 
 _ROWS: dict[str, tuple[ModuleType, Variant]] = {
     name: (module, row) for module in FAMILIES for name, row in module.VARIANTS.items()
