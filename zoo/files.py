@@ -141,7 +141,10 @@ def _read_npz(path: Path) -> Mapping[str, Any]:
     if unpacked > EXPANSION * path.stat().st_size:
         raise ValueError(f"it unpacks to {unpacked} bytes, more than {EXPANSION} times its size")
     with np.load(path, allow_pickle=False) as file:
-        return {key: file[key] for key in file.files}
+        arrays = {key: file[key] for key in file.files}
+    if strange := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:  # numpy gives bytes
+        raise ValueError(f"{strange[0]} is no array")
+    return arrays
 
 
 def _read_pth(path: Path) -> Mapping[str, Any]:
