@@ -38,7 +38,7 @@ class Preparation:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """`[N, h, w, C]` bytes to `[N, height, width, C]` float32."""
         pixels = resize(images.astype(np.float32) / np.float32(255), (self.height, self.width))
-        return (pixels - np.float32(self.mean)) / np.float32(self.std)
+        return (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
 
 
 @dataclass(frozen=True)
@@ -183,18 +183,14 @@ def _digits() -> Splits:
 
 def _idx(folder: Path) -> Splits:
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"No folder {str(folder)!r}: give --data idx:FOLDER the folder of the four files."
-        )
+        raise FileNotFoundError(f"No folder {str(folder)!r}: give --data idx:FOLDER the folder of the four files.")
     train_images, train_labels = _read_pair(folder, "train")
     test_images, test_labels = _read_pair(folder, "t10k")
     classes = np.unique(train_labels)
     top = classes[-1]
     if len(classes) != top + 1:
         absent = np.setdiff1d(np.arange(top), classes)[0]
-        raise ValueError(
-            f"{folder}: a train label is {top}, but none is {absent}. Labels are 0, 1, ..., K-1."
-        )
+        raise ValueError(f"{folder}: a train label is {top}, but none is {absent}. Labels are 0, 1, ..., K-1.")
     if test_labels.max() > top:
         raise ValueError(f"{folder}: a t10k label is {test_labels.max()}, but the train labels end at {top}.")
     if train_images.shape[1:] != test_images.shape[1:]:
@@ -202,9 +198,7 @@ def _idx(folder: Path) -> Splits:
             f"{folder}: train images of {train_images.shape[1:3]}, t10k images of {test_images.shape[1:3]}."
         )
     if train_images.min() == train_images.max():
-        raise ValueError(
-            f"{folder}: all train images are of one grey, {train_images.min()}: nothing to learn."
-        )
+        raise ValueError(f"{folder}: all train images are of one grey, {train_images.min()}: nothing to learn.")
     return _splits(train_images, train_labels, test_images, test_labels)
 
 
@@ -246,7 +240,6 @@ def _read_idx(folder: Path, name: str, rank: int) -> np.ndarray:
     shape = tuple(np.frombuffer(content[4:start].ljust(4 * rank, b"\0"), ">u4").tolist())
     if len(content) != start + math.prod(shape):
         raise ValueError(
-            f"{path} has {len(content)} bytes, its header promises {start + math.prod(shape)}:"
-            " fetch it again."
+            f"{path} has {len(content)} bytes, its header promises {start + math.prod(shape)}: fetch it again."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -1,0 +1,80 @@
+"""What a net consists of, layer by layer, without computing anything: shapes, parameters, multiply-adds."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module that owns parameters.
+
+    Attributes:
+      path: its name in the tree of parameters, `layer1_0/conv1`.
+      kind: its class.
+      shape: of its output for one image, without the batch.
+      params: number of its parameters.
+      macs: multiply-adds for one image, of convolutions and dense layers.
+      auxiliary: only training's auxiliary heads need it.
+    """
+
+    path: str
+    kind: str
+    shape: tuple[int, ...]
+    params: int
+    macs: int
+    auxiliary: bool
+
+
+def layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
+    """All layers in the order in which they are called.
+
+    >>> import zoo
+    >>> [layer.path for layer in layers(zoo.create("lenet5"), (32, 32, 1))]
+    ['c1', 's2', 'c3', 's4', 'c5', 'f6', 'fc']
+    """
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    variables, called = _recorded(partial(model.init, train=False), jax.random.key(0), images)
+    _, needed = _recorded(partial(model.apply, train=False), variables, images)
+    paths = {layer["path"] for layer in needed}
+    return [Layer(**layer, auxiliary=layer["path"] not in paths) for layer in called]
+
+
+def endpoints(model: nn.Module, image_shape: tuple[int, int, int], names: tuple[str, ...]) -> dict[str, tuple]:
+    """The shapes of the named endpoints for one image, without the batch."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
+    _, ends = jax.eval_shape(partial(model.apply, train=False, endpoints=names), variables, images)
+    return {name: ends[name].shape[1:] for name in names}
+
+
+def _recorded(function: Callable, *arguments: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """The shapes that `function` returns, and the layers that it calls on the way."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def record(method, args, kwargs, context):
+        output = method(*args, **kwargs)
+        module = context.module
+        own = {name: leaf for name, leaf in module.variables.get("params", {}).items() if hasattr(leaf, "shape")}
+        if own and context.method_name == "__call__":
+            # Every weight of a kernel is used once for each pixel of the output; a dense layer's has one.
+            macs = own["kernel"].size * math.prod(output.shape[:-1]) if "kernel" in own else 0
+            path = "/".join(module.path)
+            found[path] = {
+                "path": path,
+                "kind": type(module).__name__,
+                "shape": output.shape[1:],
+                "params": sum(leaf.size for leaf in own.values()),
+                "macs": macs,
+            }
+        return output
+
+    with nn.intercept_methods(record):
+        shapes = jax.eval_shape(function, *arguments)
+    return shapes, list(found.values())
