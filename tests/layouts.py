@@ -28,3 +28,41 @@ PYTORCHCV_INCEPTION_RESNET_V1 = Layout(
         (r"^classif\b", "output.fc2"),
     )
 )
+
+UNITS = counted(r"^layer(\d)\.", r"features.stage\1.unit", 1, 111)
+RESNET = (
+    (r"\.conv(\d)$", r".body.conv\1.conv"),
+    (r"\.bn(\d)$", r".body.conv\1.bn"),
+    (r"\.downsample\.0$", ".identity_conv.conv"),
+    (r"\.downsample\.1$", ".identity_conv.bn"),
+    *UNITS,
+    (r"^fc$", "output"),
+)
+PYTORCHCV_RESNET = Layout(
+    (*RESNET, (r"^conv1$", "features.init_block.conv.conv"), (r"^bn1$", "features.init_block.conv.bn"))
+)
+PYTORCHCV_RESNEXT_CIFAR = Layout(
+    (*RESNET, (r"^conv1$", "features.init_block.conv"), (r"^bn1$", "features.init_block.bn"))
+)
+PRERESNET = (
+    (r"\.conv(\d)$", r".body.conv\1.conv"),
+    (r"\.norm(\d)$", r".body.conv\1.bn"),
+    (r"\.downsample$", ".identity_conv"),
+    *UNITS,
+    (r"^stem_norm$", "features.init_block.bn"),
+    (r"^norm$", "features.post_activ.bn"),
+    (r"^fc$", "output"),
+)
+PYTORCHCV_PRERESNET = Layout((*PRERESNET, (r"^stem$", "features.init_block.conv")), flattened=("fc",))
+PYTORCHCV_PRERESNET_CIFAR = Layout((*PRERESNET, (r"^stem$", "features.init_block")), flattened=("fc",))
+PYTORCHCV_DENSENET_CIFAR = Layout(
+    (
+        (r"^conv0$", "features.init_block"),
+        (r"\.(conv|norm)(\d)$", r".conv\2.\1"),
+        (r"^denseblock(\d)_denselayer(\d+)\.", r"features.stage\1.unit\2."),
+        *((rf"^transition{i}\.", f"features.stage{i + 1}.trans{i + 1}.conv.") for i in (1, 2)),
+        (r"\.norm$", ".bn"),
+        (r"^norm5$", "features.post_activ.bn"),
+        (r"^classifier$", "output"),
+    )
+)

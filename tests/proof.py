@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from flax.traverse_util import flatten_dict
 import zoo
 from tests import layouts, oracle
 from zoo import weights
+from zoo.models import resnet_v2
 from zoo.models.layout import Layout
 
 STORED, GRADIENT, FEATURE = (
@@ -58,6 +60,15 @@ INCEPTION_RESNET_V1 = {"stem": "features.init_block", "block35": "features.stage
     "block8": "features.stage3",
     "features": "features.final_pool",
 }
+PREACTIVATED = {f"layer{i + 1}": f"stages.{i}" for i in range(4)} | {"features": "head.global_pool"}
+DENSENET = {f"denseblock{i}": f"features.denseblock{i}" for i in range(1, 5)} | {"stem": "features.pool0"}
+PYTORCHCV = {"stem": "features.init_block", "features": "features.final_pool"} | {
+    f"{stage}{i}": f"features.stage{i}" for stage in ("layer", "denseblock") for i in range(1, 5)
+}
+STRIDED_1X1 = {"block": partial(resnet_v2.Bottleneck, stride_in_1x1=True)}
+STRIDED_3X3 = {"block": partial(resnet_v2.Bottleneck, stride_in_1x1=False)}
+PROJECTED = {"block": resnet_v2.BasicBlock}
+TWICE_ACTIVATED = {"first_preactivation": True}
 PROOFS = [
     Proof("torchvision/resnet18", "resnet18", features=RESNET, train=True),
     Proof("torchvision/resnet50", "resnet50", features=RESNET, train=True),
@@ -74,6 +85,29 @@ PROOFS = [
         layouts.PYTORCHCV_INCEPTION_RESNET_V1,
         fields={"bottleneck": 512},
         features=INCEPTION_RESNET_V1,
+    ),
+    Proof("pytorchcv/resnet50", "resnet50_v1", layouts.PYTORCHCV_RESNET, features=PYTORCHCV),
+    Proof("timm/resnetv2_18", "resnetv2_18", "timm", features=PREACTIVATED, train=True),
+    Proof("timm/resnetv2_34", "resnetv2_34", "timm", features=PREACTIVATED),
+    Proof("timm/resnetv2_50", "resnetv2_50", "timm", features=PREACTIVATED, train=True),
+    Proof("pytorchcv/preresnet18", "preresnet18", layouts.PYTORCHCV_PRERESNET, TWICE_ACTIVATED, PYTORCHCV),
+    Proof(
+        "pytorchcv/preresnet50", "preresnet50", layouts.PYTORCHCV_PRERESNET, TWICE_ACTIVATED | STRIDED_1X1, PYTORCHCV
+    ),
+    Proof(
+        "pytorchcv/preresnet20_cifar10", "preresnet20", layouts.PYTORCHCV_PRERESNET_CIFAR, PROJECTED, PYTORCHCV, True
+    ),
+    Proof(
+        "pytorchcv/preresnet164bn_cifar10", "preresnet164", layouts.PYTORCHCV_PRERESNET_CIFAR, STRIDED_3X3, PYTORCHCV
+    ),
+    Proof("torchvision/densenet121", "densenet121", features=DENSENET, train=True),
+    Proof("torchvision/densenet169", "densenet169", features=DENSENET),
+    Proof("timm/densenet121", "densenet121", features=DENSENET),
+    Proof(
+        "pytorchcv/densenet100_k12_bc_cifar10",
+        "densenet100_k12_bc",
+        layouts.PYTORCHCV_DENSENET_CIFAR,
+        features=PYTORCHCV,
     ),
 ]
 
