@@ -7,17 +7,14 @@ import struct
 import sys
 import zipfile
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from flax.traverse_util import flatten_dict
 
-import zoo
 from tests.test_weights import NAME, assert_equal_trees, state_dict_of
-from zoo import convert, files, predict, preprocess, weights
+from zoo import files, weights
 
 
 @pytest.fixture
@@ -265,38 +262,3 @@ def test_what_is_not_in_the_cache_is_one_clear_error_when_offline(offline):
         files.load(NAME, "hf:no/such/name")
     with pytest.raises(FileNotFoundError, match=r"from the hub's 'timm/resnet18\.tv_in1k'"):
         files.load("resnet18")
-
-
-def test_convert_notes_the_preprocessing_and_predict_and_convert_find_it(tmp_path, variables):
-    np.savez(tmp_path / "w.npz", **weights.to_torch(NAME, variables))
-    path, again = tmp_path / "w.safetensors", tmp_path / "again.safetensors"
-    with pytest.raises(ValueError, match=r"w\.npz does not say how its images are prepared: pass preprocessing, torch"):
-        predict.preprocessing_of(NAME, tmp_path / "w.npz")
-    convert.convert(NAME, tmp_path / "w.npz", path, layout="torchvision", preprocessing="caffe")
-    convert.convert(NAME, path, again)
-    for written in (path, again):
-        assert_equal_trees(files.load(NAME, written), variables)
-        assert predict.preprocessing_of(NAME, written) == preprocess.PRESETS["caffe"](str(written))
-    assert predict.preprocessing_of(NAME, again, "inception").size == 299
-    assert predict.preprocessing_of("resnet18") == zoo.variant("resnet18").weights
-
-
-def test_convert_writes_nothing_when_the_weights_do_not_fit(tmp_path):
-    np.savez(tmp_path / "w.npz", a=np.zeros(1, np.float32))
-    with pytest.raises(ValueError, match=r"1 unexpected: a"):
-        convert.convert(NAME, tmp_path / "w.npz", tmp_path / "w.safetensors")
-    assert not (tmp_path / "w.safetensors").exists()
-
-
-def test_verify_reports_what_fits_and_lists_what_does_not(tmp_path, variables):
-    path = tmp_path / "w.safetensors"
-    files.save(path, variables, name=NAME)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    assert convert.verify(NAME, path) == (
-        f"{path} holds the weights of {NAME}: {parameters:,} parameters, 1,376 running statistics."
-    )
-    missing = flatten_dict(variables, sep="/")
-    del missing["params/fc/bias"]
-    safetensors.numpy.save_file({k: np.asarray(v) for k, v in missing.items()}, path)
-    with pytest.raises(ValueError, match="1 missing: params/fc/bias"):
-        convert.verify(NAME, path)
