@@ -10,12 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.losses.inputs import binary_pair, floating, same_shape, share_of_each
+from zoo.losses.inputs import binary_pair, floating, same_shape, share_of_each, signed_pair
 
 
-def binary_cross_entropy(
-    logits: Any, labels: Any, *, pos_weight: Any = None, label_smoothing: Any = 0.0
-) -> jax.Array:
+def binary_cross_entropy(logits: Any, labels: Any, *, pos_weight: Any = None, label_smoothing: Any = 0.0) -> jax.Array:
     """Cross entropy of `p = s(z)`: `-c t log s(z) - (1 - t) log(1 - s(z))`.
 
     The target is `t = (1 - a) y + a / 2` with smoothing `a`, and `c` is the weight of the positives.
@@ -161,6 +159,4 @@ def hinge(scores: Any, labels: Any) -> jax.Array:
     >>> print(hinge(jnp.array([2.0, 0.5, -1.0]), jnp.array([1, 1, 1])))
     [0.  0.5 2. ]
     """
-    if jnp.asarray(labels).dtype == bool:
-        raise TypeError("hinge takes labels -1 and 1, not bool: pass 2 * labels.astype(jnp.int32) - 1.")
-    return optax.hinge_loss(*binary_pair("scores", scores, labels))
+    return optax.hinge_loss(*signed_pair(scores, labels))

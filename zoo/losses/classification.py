@@ -68,9 +68,7 @@ def smoothed_targets(
     """Logits, targets `t`, and which examples have a label: what the loss and its gradient are made of."""
     integer = jnp.issubdtype(jnp.asarray(labels).dtype, jnp.integer)
     if ignore_label is not None and not integer:
-        raise ValueError(
-            "ignore_label needs integer labels: with soft ones pass where= to zoo.losses.reduce."
-        )
+        raise ValueError("ignore_label needs integer labels: with soft ones pass where= to zoo.losses.reduce.")
     logits, targets, labelled = class_pair(logits, labels, axis)
     if where is not None:
         where = class_mask(where, "logits", logits)

@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from zoo.losses import binary, classification, regression
-from zoo.losses.inputs import binary_pair, class_mask, class_pair, regression_pair, share_of_each
+from zoo.losses.inputs import (
+    binary_pair,
+    class_mask,
+    class_pair,
+    regression_pair,
+    share_of_each,
+    signed_pair,
+)
 from zoo.losses.logistic import logistic_gradient, logistic_loss
 
 
@@ -101,9 +108,7 @@ def _through(activation: str, p: jax.Array, upstream: jax.Array, axis: int) -> j
     return p * (upstream - jnp.sum(p * upstream, axis, keepdims=True))
 
 
-def _binary_cross_entropy(
-    logits: Any, labels: Any, *, pos_weight: Any = None, label_smoothing: Any = 0.0
-) -> jax.Array:
+def _binary_cross_entropy(logits: Any, labels: Any, *, pos_weight: Any = None, label_smoothing: Any = 0.0) -> jax.Array:
     logits, positive, negative = binary.weighted_labels(logits, labels, pos_weight, label_smoothing)
     return (positive + negative) * jax.nn.sigmoid(logits) - positive
 
@@ -137,7 +142,7 @@ def _focal(logits: Any, labels: Any, *, gamma: Any = 2.0, alpha: Any = None) -> 
 
 
 def _hinge(scores: Any, labels: Any) -> jax.Array:
-    scores, labels = binary_pair("scores", scores, labels)
+    scores, labels = signed_pair(scores, labels)
     return -labels * jnp.heaviside(1 - labels * scores, 0.5)
 
 

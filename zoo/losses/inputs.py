@@ -44,6 +44,13 @@ def binary_pair(name: str, predictions: Any, labels: Any) -> tuple[jax.Array, ja
     return predictions, labels.astype(predictions.dtype)
 
 
+def signed_pair(scores: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
+    """Floating scores, and labels -1 and 1 (integer or float) of one shape in their precision."""
+    if jnp.asarray(labels).dtype == bool:
+        raise TypeError("hinge takes labels -1 and 1, not bool: pass 2 * labels.astype(jnp.int32) - 1.")
+    return binary_pair("scores", scores, labels)
+
+
 def class_pair(logits: Any, labels: Any, axis: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Logits `[..., K]`, label probabilities `[..., K]` and `[...]` which examples have a label.
 
@@ -77,9 +84,7 @@ def class_mask(where: Any, name: str, array: jax.Array) -> jax.Array:
     where = jnp.asarray(where)
     if where.dtype != bool:
         raise TypeError(f"where must be boolean, not {where.dtype}: pass where.astype(bool).")
-    if where.ndim != array.ndim or any(
-        w not in (1, n) for w, n in zip(where.shape, array.shape, strict=True)
-    ):
+    if where.ndim != array.ndim or any(w not in (1, n) for w, n in zip(where.shape, array.shape, strict=True)):
         raise ValueError(
             f"where {list(where.shape)} must have the shape of {name} {list(array.shape)} "
             "or ones in it, as [1, K] for classes that are missing in every example."

@@ -123,9 +123,7 @@ def fit_logistic_regression(
     if solver not in _SOLVERS:
         raise ValueError(f"solver must be one of {sorted(_SOLVERS)}, not {solver!r}.")
     if l1 and solver != "proximal":
-        raise ValueError(
-            f'solver "{solver}" needs a smooth objective, but l1 is {l1}: pass solver="proximal".'
-        )
+        raise ValueError(f'solver "{solver}" needs a smooth objective, but l1 is {l1}: pass solver="proximal".')
     x = floating("x", x)
     if x.ndim != 2:
         raise ValueError(f"x {list(x.shape)} must be [N, D]: one row an example, one column a feature.")
@@ -188,9 +186,7 @@ def _lbfgs(problem: _Problem, theta: jax.Array) -> tuple[Step, Any]:
 
     def step(theta: jax.Array, memory: Any) -> tuple[jax.Array, Any]:
         value, gradient = value_and_gradient(theta, state=memory)
-        updates, memory = optimizer.update(
-            gradient, memory, theta, value=value, grad=gradient, value_fn=problem.loss
-        )
+        updates, memory = optimizer.update(gradient, memory, theta, value=value, grad=gradient, value_fn=problem.loss)
         return optax.apply_updates(theta, updates), memory
 
     return step, optimizer.init(theta)

@@ -65,8 +65,7 @@ def with_auxiliary(loss: Callable[..., jax.Array], weights: Mapping[str, float])
     def total(outputs: tuple[Any, Mapping[str, Any]], labels: Any, **options: Any) -> jax.Array:
         if not (isinstance(outputs, tuple) and len(outputs) == 2):
             raise TypeError(
-                "a loss with auxiliary heads takes (logits, ends): call the model with "
-                f"endpoints={tuple(weights)}."
+                f"a loss with auxiliary heads takes (logits, ends): call the model with endpoints={tuple(weights)}."
             )
         logits, ends = outputs
         if missing := sorted(set(weights) - set(ends)):

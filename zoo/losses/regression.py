@@ -68,9 +68,7 @@ def smooth_l1(predictions: Any, targets: Any, *, beta: Any = 1.0) -> jax.Array:
     """
     errors = _errors(predictions, targets)
     beta = jnp.asarray(beta, errors.dtype)
-    inner = jnp.clip(
-        errors, -beta, beta
-    )  # not jnp.where: its idle branch may overflow and poison the gradient
+    inner = jnp.clip(errors, -beta, beta)  # not jnp.where: its idle branch may overflow and poison the gradient
     return inner**2 / (2 * jnp.where(beta > 0, beta, 1)) + (_abs(errors) - _abs(inner))
 
 

@@ -1,0 +1,287 @@
+"""What can be true of a loss: one function a property, each given a case and numbers to draw its inputs with."""
+
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from tests.losses.cases import CLASSES, Case, one_hot
+from zoo import losses
+from zoo.losses import gradient_of
+
+HUGE = 1e4
+
+
+def gradient(case: Case, predictions: Any, targets: Any, **options: Any) -> jax.Array:
+    """By automatic differentiation: each example's loss with respect to its own predictions."""
+    return jax.grad(lambda p: jnp.sum(case.loss(p, targets, **options)))(jnp.asarray(predictions))
+
+
+def doubled(case: Case, rng: np.random.Generator, scale: float = 1.0):
+    """Inputs in float64, targets too if they are floating."""
+    predictions, targets = case.draw(rng, scale)
+    double = targets.dtype == np.float32
+    return predictions.astype(np.float64), targets.astype(np.float64) if double else targets
+
+
+# Drawn inputs.
+
+
+def equals_its_slow_reference(case, rng, scale):
+    predictions, targets = case.draw(rng, scale)
+    for options in case.options:
+        expected = case.reference(
+            predictions.astype(np.float64),
+            targets.astype(np.float64) if targets.dtype == np.float32 else targets,
+            **options,
+        )
+        assert_allclose(case.loss(predictions, targets, **options), expected, rtol=2e-5, atol=2e-5)
+
+
+def is_non_negative(case, rng, scale):
+    assert jnp.all(case.loss(*case.draw(rng, scale)) >= 0)
+
+
+def is_zero_at_the_target(case, rng, scale):
+    _, targets = case.draw(rng, scale)
+    perfect = case.perfect(targets).astype(np.float32)
+    assert_allclose(case.loss(perfect, targets), 0, atol=1e-6)
+
+
+def is_symmetric(case, rng, scale):
+    """Regression: in prediction and target. Binary: in the two answers."""
+    predictions, targets = case.draw(rng, scale)
+    mirrored = {
+        "real": (targets, predictions),
+        "binary": (-predictions, 1 - targets),
+        "probability": (1 - predictions, 1 - targets),
+        "margin": (-predictions, -targets),
+        "multilabel": (-predictions, 1 - targets),
+    }[case.draw.__name__]
+    assert_allclose(case.loss(*mirrored), case.loss(predictions, targets), rtol=1e-4, atol=1e-6)
+
+
+def is_convex(case, rng, scale):
+    """Along the segments between two random predictions."""
+    (a, targets), (b, _) = case.draw(rng, scale), case.draw(rng, scale)
+    for t in (0.1, 0.5, 0.8):
+        chord = (1 - t) * case.loss(a, targets) + t * case.loss(b, targets)
+        assert jnp.all(case.loss((1 - t) * a + t * b, targets) <= chord + 1e-5 * (1 + abs(chord)))
+
+
+def masked_mean_is_the_mean_of_the_slice(case, rng, scale):
+    predictions, targets = case.draw(rng, scale)
+    mask = np.arange(len(targets)) % 3 != 1
+    poisoned = predictions.copy()
+    poisoned[~mask] = np.nan
+    mean = losses.reduce(case.loss(predictions[mask], targets[mask]))
+    assert_allclose(losses.reduce(case.loss(poisoned, targets), where=jnp.asarray(mask)), mean, rtol=1e-5)
+
+
+def takes_integer_labels_as_one_hot(case, rng, scale):
+    logits, labels = case.draw(rng, scale)
+    assert_allclose(case.loss(logits, one_hot(labels)), case.loss(logits, labels), rtol=1e-6)
+    assert_allclose(case.loss(logits, labels.astype(np.uint8)), case.loss(logits, labels), rtol=0)
+
+
+def does_not_depend_on_the_order_of_classes(case, rng, scale):
+    predictions, targets = case.draw(rng, scale)
+    order = rng.permutation(CLASSES)
+    moved = targets[..., order] if targets.ndim == predictions.ndim else np.argsort(order)[targets]
+    assert_allclose(case.loss(predictions[..., order], moved), case.loss(predictions, targets), rtol=1e-5)
+
+
+def does_not_depend_on_a_shift_of_the_logits(case, rng, scale):
+    logits, labels = case.draw(rng, scale)
+    shift = np.float32(scale) * rng.normal(size=(*logits.shape[:-1], 1)).astype(np.float32)
+    assert_allclose(case.loss(logits + shift, labels), case.loss(logits, labels), rtol=1e-4, atol=1e-5)
+
+
+def has_the_closed_form_gradient(case, rng, scale):
+    predictions, targets = case.draw(rng, scale)
+    for options in case.options:
+        closed = gradient_of[case.loss](predictions, targets, **options)
+        assert closed.dtype == jnp.float32
+        assert closed.shape == predictions.shape
+        assert_allclose(closed, gradient(case, predictions, targets, **options), rtol=1e-4, atol=1e-5)
+
+
+# Fixed inputs: these cost a compilation or do not gain by more numbers.
+
+
+def has_the_hessian_of_its_closed_form_gradient(case, rng):
+    """The second derivative of the loss is the first of that, symmetric, and finite on the target itself too."""
+    closed = jax.jit(jax.jacfwd(gradient_of[case.loss]))
+    automatic = jax.jit(jax.hessian(lambda p, t: jnp.sum(case.loss(p, t))))
+    predictions, targets = case.draw(rng, 1.0)
+    predictions, targets = predictions[:2], targets[:2]
+    on_target = case.perfect(targets).astype(np.float32)
+    for where in (predictions, on_target):
+        second = np.reshape(automatic(where, targets), (where.size,) * 2)
+        assert np.all(np.isfinite(second))
+        assert_allclose(second, second.T, rtol=1e-4, atol=1e-5)
+        assert_allclose(second, np.reshape(closed(where, targets), second.shape), rtol=1e-4, atol=1e-5)
+
+
+def has_the_gradient_of_finite_differences_in_float64(case, rng):
+    with jax.enable_x64(True):
+        predictions, targets = doubled(case, rng)
+        for options in case.options:
+            loss = functools.partial(case.loss, **options)
+            assert loss(predictions, targets).dtype == jnp.float64
+            closed = gradient_of[case.loss](predictions, targets, **options)
+            assert closed.dtype == jnp.float64
+            direction = rng.normal(size=predictions.shape)
+            # a step that crosses no joint of 1e-6 and still leaves eight digits
+            ahead, behind = (jnp.sum(loss(predictions + s * direction, targets)) for s in (1e-7, -1e-7))
+            assert_allclose(np.sum(closed * direction), (ahead - behind) / 2e-7, rtol=1e-6, atol=1e-7)
+
+
+def is_the_same_in_float64(case, rng):
+    predictions, targets = case.draw(rng, 1.0)
+    single = case.loss(predictions, targets)
+    assert single.dtype == jnp.float32
+    with jax.enable_x64(True):
+        double = case.loss(predictions.astype(np.float64), targets)
+        assert double.dtype == jnp.float64
+        if targets.dtype == np.float32:  # the predictions decide
+            assert case.loss(predictions, targets.astype(np.float64)).dtype == jnp.float32
+    assert_allclose(single, double, rtol=1e-5, atol=1e-6)
+
+
+def computes_half_precision_in_float32(case, rng):
+    for dtype in (jnp.bfloat16, jnp.float16):
+        predictions, targets = case.draw(rng, 1.0)
+        half = jnp.asarray(predictions).astype(dtype)
+        loss = case.loss(half, targets)
+        assert loss.dtype == jnp.float32
+        assert_allclose(loss, case.loss(half.astype(jnp.float32), targets), rtol=0)
+        derivative = gradient(case, half, targets)
+        assert derivative.dtype == dtype
+        assert jnp.all(jnp.isfinite(derivative))
+
+
+def is_finite_for_huge_predictions(case, rng):
+    """Of +-1e4, of either sign against either target, in value and gradient, in every precision."""
+    predictions, targets = case.draw(rng, 1.0)
+    signs = np.sign(predictions)
+    for dtype, sign, options in itertools.product((jnp.float32, jnp.bfloat16, jnp.float16), (1, -1), case.options):
+        huge = jnp.asarray(HUGE * sign * signs).astype(dtype)
+        assert jnp.all(jnp.isfinite(case.loss(huge, targets, **options)))
+        automatic = gradient(case, huge, targets, **options)
+        assert jnp.all(jnp.isfinite(automatic))
+        closed = gradient_of[case.loss](huge, targets, **options)
+        assert_allclose(automatic.astype(jnp.float32), closed, rtol=1e-2, atol=1e-5)
+
+
+def is_finite_for_certain_predictions(case, rng):
+    """Probabilities of exactly 0 and 1, for and against the target, in value and gradient."""
+    _, targets = case.draw(rng, 1.0)
+    for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
+        for certain in (targets, 1 - targets):
+            probabilities = jnp.asarray(certain).astype(dtype)
+            assert jnp.all(jnp.isfinite(case.loss(probabilities, targets)))
+            # In float16 a slope of 1e12 has no other name than infinity.
+            automatic = gradient(case, probabilities.astype(jnp.float32), targets)
+            assert jnp.all(jnp.isfinite(automatic))
+            assert_allclose(gradient_of[case.loss](probabilities, targets), automatic, rtol=1e-5)
+
+
+def takes_targets_of_zero_probability(case, rng):
+    """Value and gradient stay finite where a target probability is 0, with respect to either argument."""
+    predictions, targets = case.draw(rng, 1.0)
+    targets = one_hot(np.argmax(targets, -1)) if targets.ndim == predictions.ndim else one_hot(targets)
+    for argument in (0, 1):
+        derivative = jax.grad(lambda *a: jnp.sum(case.loss(*a)), argument)(jnp.asarray(predictions), targets)
+        assert jnp.all(jnp.isfinite(derivative))
+
+
+def survives_a_logit_of_minus_infinity(case, rng):
+    """A class that the net has masked out has probability 0; with another label that costs nothing."""
+    logits, labels = case.draw(rng, 1.0)
+    labels = np.minimum(labels, CLASSES - 2)
+    masked = logits.copy()
+    masked[..., -1] = -np.inf
+    assert_allclose(case.loss(masked, labels), case.loss(np.where(masked < -9, -HUGE, logits), labels), rtol=1e-6)
+    assert jnp.all(jnp.isfinite(gradient(case, masked, labels)))
+
+
+def answers_nan_for_a_label_that_is_no_class(case, rng):
+    """Not a plausible number; and a reduction that masks the example has a finite gradient."""
+    logits, labels = case.draw(rng, 1.0)
+    for wrong in (-1, CLASSES):
+        spoilt = labels.copy()
+        spoilt[0] = wrong
+        loss = case.loss(logits, spoilt)
+        assert jnp.isnan(loss[0])
+        assert_allclose(loss[1:], case.loss(logits, labels)[1:])
+        mask = jnp.arange(len(labels)) > 0
+        masked = jax.grad(lambda z, y=spoilt, m=mask: losses.reduce(case.loss(z, y), where=m))(logits)
+        assert jnp.all(jnp.isfinite(masked))
+        assert jnp.all(masked[0] == 0)
+        assert jnp.all(gradient_of[case.loss](logits, spoilt)[0] == 0)
+
+
+def maps_over_a_new_axis(case, rng):
+    """`vmap` over batches is the loop over batches; so does `jit` of `grad` of it."""
+    batches = [case.draw(rng, 1.0) for _ in range(2)]
+    predictions, targets = (np.stack(arrays) for arrays in zip(*batches, strict=True))
+    mapped = jax.vmap(case.loss)(predictions, targets)
+    assert_allclose(mapped, np.stack([case.loss(*batch) for batch in batches]), rtol=1e-5, atol=1e-6)
+    derivatives = jax.jit(jax.vmap(jax.grad(lambda p, t: jnp.sum(case.loss(p, t)))))(predictions, targets)
+    expected = np.stack([gradient_of[case.loss](*batch) for batch in batches])
+    assert_allclose(derivatives, expected, rtol=1e-4, atol=1e-5)
+
+
+def is_smooth_at_its_joints(case, rng):
+    """Value and slope on both sides of where the formula changes."""
+    joints = {"smooth_l1": ("beta", 0.7), "huber": ("delta", 0.7), "log_cosh": (None, 1.0)}
+    option, joint = joints[case.name]
+    options = {option: joint} if option else {}
+    with jax.enable_x64(True):
+        for sign in (-1, 1):
+            sides = sign * joint * (1 + np.array([-1e-9, 0, 1e-9]))
+            zero = np.zeros(3)
+            assert_allclose(np.ptp(case.loss(sides, zero, **options)), 0, atol=1e-8)
+            assert_allclose(np.ptp(gradient(case, sides, zero, **options)), 0, atol=1e-8)
+            assert_allclose(np.ptp(gradient_of[case.loss](sides, zero, **options)), 0, atol=1e-8)
+
+
+def does_not_broadcast(case, rng):
+    """`[N]` against `[N, 1]` is an error that shows both shapes, in either order, and in the gradient too."""
+    predictions, targets = case.draw(rng, 1.0)
+    for function in (case.loss, gradient_of[case.loss]):
+        for p, t in ((predictions, targets[..., None]), (predictions[..., None], targets), (predictions, targets[:1])):
+            with pytest.raises(ValueError, match=r"shape|integer labels") as error:
+                function(p, t)
+            assert str(list(p.shape)) in str(error.value)
+            assert str(list(t.shape)) in str(error.value)
+
+
+def refuses_integer_predictions(case, rng):
+    predictions, targets = case.draw(rng, 1.0)
+    for function in (case.loss, gradient_of[case.loss]):
+        with pytest.raises(TypeError, match=r"must be floating point, not int32.*astype\(jnp.float32\)"):
+            function(predictions.astype(np.int32), targets)
+
+
+def refuses_targets_of_a_wrong_dtype(case, rng):
+    predictions, targets = case.draw(rng, 1.0)
+    wrong = {
+        "real": (np.int32, np.complex64, bool),
+        "distribution": (np.int32, np.complex64, bool),
+        "binary": (np.complex64,),
+        "probability": (np.complex64,),
+        "multilabel": (np.complex64,),
+        "margin": (np.complex64, bool),
+        "multiclass": (np.complex64, bool),
+        "segmentation": (np.complex64, bool),
+    }[case.draw.__name__]
+    for dtype in wrong:
+        with pytest.raises(TypeError, match=np.dtype(dtype).name):
+            case.loss(predictions, targets.astype(dtype))
