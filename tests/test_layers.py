@@ -1,12 +1,14 @@
 """The layers against slow obvious versions in numpy; against torch's where it is installed (`parity`)."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from zoo.layers import Conv, Linear, adaptive_avg_pool, avg_pool, local_response_norm, max_pool, renormalised
+from zoo.layers import Conv, Linear, Mixed, adaptive_avg_pool, avg_pool, local_response_norm, max_pool, renormalised
 
 rng = np.random.default_rng(0)
 
@@ -140,3 +142,34 @@ def test_renormalised_images_are_the_pixels_scaled_to_one_around_zero():
     pixels, mean, std = rng.random((2, 3, 4, 3)), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     normalised = (pixels - np.array(mean)) / np.array(std)
     np.testing.assert_allclose(renormalised(jnp.asarray(normalised, jnp.float32)), 2 * pixels - 1, atol=1e-6)
+
+
+def test_branches_are_joined_in_the_table_s_order_and_named_by_it():
+    fork = ((4, (1, 3)), (5, (3, 1)))
+    table = {
+        "pool": [partial(max_pool, window=3, stride=1, padding=1)],
+        "sole": [(2, 1)],
+        "many": [(2, 1), (3, 5), fork],
+    }
+    x = jnp.asarray(rng.normal(size=(1, 9, 7, 2)), jnp.float32)
+    y, variables = Mixed(table, first=1).init_with_output(jax.random.key(0), x, train=False)
+    params = variables["params"]
+    assert {name: params[name]["conv"]["kernel"].shape for name in params} == {
+        **{"sole": (1, 1, 2, 2), "many_1": (1, 1, 2, 2), "many_2": (5, 5, 2, 3)},
+        **{"many_3a": (1, 3, 3, 4), "many_3b": (3, 1, 3, 5)},
+    }
+    assert y.shape == (1, 9, 7, 2 + 2 + 4 + 5)
+    np.testing.assert_array_equal(y[..., :2], max_pool(x, 3, 1, 1))
+    sole = jnp.einsum("nhwc,cd->nhwd", x, params["sole"]["conv"]["kernel"][0, 0])
+    np.testing.assert_allclose(y[..., 2:4], jnp.maximum(sole, 0) / np.sqrt(1 + 1e-3), rtol=1e-5)
+
+
+def test_a_branch_pads_where_it_does_not_stride_or_as_it_is_told():
+    x = jnp.zeros((1, 9, 7, 2))
+
+    def size(step):
+        return Mixed({"branch": [step]}).init_with_output(jax.random.key(0), x, train=False)[0].shape[1:3]
+
+    assert [size(step) for step in [(1, 3), (1, (7, 1)), (1, 3, 2), (1, 3, 2, 1), (1, 3, 1, 0)]] == [
+        *[(9, 7), (9, 7), (4, 3), (5, 4), (7, 5)],
+    ]

@@ -72,7 +72,6 @@ class InceptionResNet(Net):
     dropout: float = 0.2
 
     min_size: ClassVar[int] = 75
-    heads: ClassVar[tuple[str, ...]] = ("classif",)
 
     @nn.compact
     def forward(self, x, *, train: bool):

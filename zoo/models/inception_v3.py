@@ -1,21 +1,20 @@
 """Inception v3 (Szegedy et al. 2015, arXiv:1512.00567) as torchvision has it, with its auxiliary head.
 
-The average pools of the branches count the zero padding; TensorFlow's, whose weights these are, do not.
+The stem is that of the authors' code: a 1x1, a 3x3 and a pool where table 1 has three 3x3. The average pools count
+the zero padding; TensorFlow's, where torchvision's weights come from, do not.
 """
 
 from functools import partial
 from typing import ClassVar
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
-from zoo.layers import Branches, ConvBN, Linear, Mixed, avg_pool, dropout, global_avg_pool, max_pool
+from zoo.layers import Branches, ConvBN, Linear, Mixed, avg_pool, dropout, global_avg_pool, max_pool, renormalised
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant, Weights
 
-normal = nn.initializers.truncated_normal  # with the deviations of the authors' code, which torchvision keeps
+normal = nn.initializers.truncated_normal  # with the deviations of the authors' code
 Brick = partial(ConvBN, kernel_init=normal(0.1))
 Block = partial(Mixed, brick=Brick, first=1)
 
@@ -83,12 +82,6 @@ class Aux(nn.Module):
         return Linear(self.num_classes, kernel_init=normal(0.001), name="fc")(global_avg_pool(x))
 
 
-def renormalised(x: jax.Array) -> jax.Array:
-    """Images normalised by ImageNet's mean and deviation, as images normalised by 0.5 and 0.5."""
-    mean, std = jnp.array([0.485, 0.456, 0.406], x.dtype), jnp.array([0.229, 0.224, 0.225], x.dtype)
-    return (x * std.reshape(1, 1, 1, 3) + mean.reshape(1, 1, 1, 3) - 0.5) / 0.5
-
-
 class InceptionV3(Net):
     """Table 1, with batch normalisation everywhere.
 
@@ -102,7 +95,6 @@ class InceptionV3(Net):
     dropout: float = 0.5
 
     min_size: ClassVar[int] = 75
-    heads: ClassVar[tuple[str, ...]] = ("fc", "AuxLogits/fc")
 
     @nn.compact
     def forward(self, x, *, train: bool):
@@ -134,13 +126,13 @@ PUBLISHED = Weights(  # what torchvision prepares and re-normalises comes to a m
 
 VARIANTS = {
     "inception_v3": Variant(
-        partial(InceptionV3),
+        InceptionV3,
         27_161_264,
         5_713_216_096,
         image_size=299,
         paper="Szegedy et al. 2015, arXiv:1512.00567",
         reference="torchvision",
-        departures="average pools count the padding",
+        departures="stem of the authors' code; average pools count the padding",
         endpoints={**STAGES, "features": (0, 2048)},
         aux_weights={"aux": 0.4},
         weights=PUBLISHED,

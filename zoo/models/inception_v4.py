@@ -66,7 +66,6 @@ class InceptionV4(Net):
     dropout: float = 0.2
 
     min_size: ClassVar[int] = 75
-    heads: ClassVar[tuple[str, ...]] = ("last_linear",)
 
     @nn.compact
     def forward(self, x, *, train: bool):
@@ -93,7 +92,7 @@ PUBLISHED = Weights("hf:timm/inception_v4.tf_in1k", 299, 0.875, HALF, HALF, 1.0,
 
 VARIANTS = {
     "inception_v4": Variant(
-        partial(InceptionV4),
+        InceptionV4,
         42_679_816,
         12_253_974_624,
         image_size=299,

@@ -1,0 +1,62 @@
+"""Inception v3: the paper's table, Keras' kernels, the auxiliary head, and sizes that no fixture has."""
+
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax.traverse_util import flatten_dict
+
+import zoo
+from tests import oracle
+from tests.live import compare, reference
+from zoo import summary
+from zoo.models.inception_v3 import Aux
+
+MODEL = zoo.create("inception_v3")
+
+
+def images(size: int):
+    return jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+
+
+def variables(size: int):
+    return jax.eval_shape(partial(MODEL.init, train=False), jax.random.key(0), images(size))
+
+
+def test_maps_are_those_of_table_1():
+    table = {"Mixed_5d": (35, 35, 288), "Mixed_6e": (17, 17, 768), "Mixed_7a": (8, 8, 1280), "Mixed_7c": (8, 8, 2048)}
+    assert summary.endpoints(MODEL, (299, 299, 3), tuple(table)) == table
+
+
+def test_kernels_are_those_of_keras():
+    keras = json.loads((oracle.FIXTURES / "keras/InceptionV3.json").read_text())
+    theirs = sorted(tuple(shape) for name, shape in keras["weights"] if name.endswith("kernel"))
+    ours = flatten_dict(variables(299)["params"]).items()
+    assert sorted(leaf.shape for path, leaf in ours if path[-1] == "kernel" and path[0] != "AuxLogits") == theirs
+
+
+def test_auxiliary_head_has_its_parameters_at_any_size_but_answers_from_the_native_one_on():
+    assert jax.tree.map(jnp.shape, variables(75)) == jax.tree.map(jnp.shape, variables(299))
+    answer = partial(MODEL.apply, train=False, endpoints=("aux",))
+    assert jax.eval_shape(answer, variables(299), images(299))[1]["aux"].shape == (2, 1000)
+    with pytest.raises(ValueError, match="auxiliary head takes images of 299x299 or more"):
+        jax.eval_shape(answer, variables(299), images(298))
+
+
+def test_auxiliary_head_starts_with_the_authors_deviations():
+    init = jax.jit(partial(Aux(10).init, train=False))
+    params = init(jax.random.key(0), jnp.zeros((1, 17, 17, 768)))["params"]
+    kernels = params["conv0"]["conv"]["kernel"], params["conv1"]["conv"]["kernel"], params["fc"]["kernel"]
+    for kernel, deviation in zip(kernels, (0.1, 0.01, 0.001), strict=True):
+        assert jnp.max(jnp.abs(kernel)) <= 2 * deviation  # cut there
+        assert jnp.std(kernel) == pytest.approx(0.88 * deviation, rel=0.02)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("transform_input", [False, True])
+def test_inception_v3_equals_torchvision(transform_input):
+    fields = {"num_classes": 10, "transform_input": transform_input}
+    theirs = reference("torchvision/inception_v3", init_weights=False, **fields)
+    compare(theirs, "inception_v3", (2, 301, 320, 3), fields=fields)
