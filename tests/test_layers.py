@@ -146,13 +146,10 @@ def test_renormalised_images_are_the_pixels_scaled_to_one_around_zero():
 
 def test_branches_are_joined_in_the_table_s_order_and_named_by_it():
     fork = ((4, (1, 3)), (5, (3, 1)))
-    table = {
-        "pool": [partial(max_pool, window=3, stride=1, padding=1)],
-        "sole": [(2, 1)],
-        "many": [(2, 1), (3, 5), fork],
-    }
+    pool = partial(max_pool, window=3, stride=1, padding=1)
+    table = {"pool": [pool], "sole": [(2, 1)], "many": [(2, 1), (3, 5), fork]}
     x = jnp.asarray(rng.normal(size=(1, 9, 7, 2)), jnp.float32)
-    y, variables = Mixed(table, first=1).init_with_output(jax.random.key(0), x, train=False)
+    y, variables = jax.jit(partial(Mixed(table, first=1).init_with_output, train=False))(jax.random.key(0), x)
     params = variables["params"]
     assert {name: params[name]["conv"]["kernel"].shape for name in params} == {
         **{"sole": (1, 1, 2, 2), "many_1": (1, 1, 2, 2), "many_2": (5, 5, 2, 3)},
@@ -168,7 +165,8 @@ def test_a_branch_pads_where_it_does_not_stride_or_as_it_is_told():
     x = jnp.zeros((1, 9, 7, 2))
 
     def size(step):
-        return Mixed({"branch": [step]}).init_with_output(jax.random.key(0), x, train=False)[0].shape[1:3]
+        block = Mixed({"branch": [step]})
+        return jax.eval_shape(partial(block.init_with_output, train=False), jax.random.key(0), x)[0].shape[1:3]
 
     assert [size(step) for step in [(1, 3), (1, (7, 1)), (1, 3, 2), (1, 3, 2, 1), (1, 3, 1, 0)]] == [
         *[(9, 7), (9, 7), (4, 3), (5, 4), (7, 5)],
