@@ -66,3 +66,26 @@ PYTORCHCV_DENSENET_CIFAR = Layout(
         (r"^classifier$", "output"),
     )
 )
+
+BNINCEPTION_UNITS = (
+    *(("3a", "stage1.unit1"), ("3b", "stage1.unit2"), ("3c", "stage2.unit1"), ("4e", "stage3.unit1")),
+    *((f"4{letter}", f"stage2.unit{i}") for i, letter in enumerate("abcd", 2)),
+    *((f"5{letter}", f"stage3.unit{i}") for i, letter in enumerate("ab", 2)),
+)
+HALVING = r"(stage[23]\.unit1\.branches)\."  # these have no 1x1 branch and count the others from 1
+PYTORCHCV_BNINCEPTION = Layout(
+    (
+        (r"^conv1_7x7_s2\b", "features.init_block.conv1"),
+        (r"^conv2_3x3_reduce\b", "features.init_block.conv2.conv1"),
+        (r"^conv2_3x3\b", "features.init_block.conv2.conv2"),
+        *((rf"^inception_{ours}\b", f"features.{theirs}.branches") for ours, theirs in BNINCEPTION_UNITS),
+        *counted(r"3x3\.", "3x3.conv", 1, 3),
+        (HALVING + "3x3", r"\1.branch1"),
+        (HALVING + "double_3x3", r"\1.branch2"),
+        (r"\.1x1\b", ".branch1"),
+        (r"\.3x3\b", ".branch2"),
+        (r"\.double_3x3\b", ".branch3"),
+        (r"\.pool_proj\b", ".branch4.conv"),
+        (r"^fc$", "output"),
+    )
+)

@@ -38,6 +38,7 @@ class Proof:
       fields: of the model; dropout is always off.
       features: `{our endpoint: torch's module}` where the names differ.
       train: whether CI's everyday run does the training figures too; `slow` tests do all.
+      evaluate: whether it does the evaluation; not where the weights take long to draw, or a twin is evaluated.
     """
 
     source: str
@@ -46,8 +47,12 @@ class Proof:
     fields: dict[str, Any] = field(default_factory=dict)
     features: dict[str, str] = field(default_factory=dict)
     train: bool = False
+    evaluate: bool = True
 
 
+ALEXNET = {"pool1": "features.2", "pool2": "features.5", "pool5": "features.12", "features": "classifier.5"}
+VGG = {"pool5": "features", "features": "classifier.4"}
+GOOGLENET = {"stem": "maxpool2", "features": "avgpool"}
 RESNET = {"stem": "maxpool", "features": "avgpool"}
 INCEPTION_V3 = {"stem": "maxpool2", "features": "avgpool"}
 INCEPTION_V4 = {"stem": "features.5", "inception_a": "features.9", "inception_b": "features.17"} | {
@@ -70,6 +75,15 @@ STRIDED_3X3 = {"block": partial(resnet_v2.Bottleneck, stride_in_1x1=False)}
 PROJECTED = {"block": resnet_v2.BasicBlock}
 TWICE_ACTIVATED = {"first_preactivation": True}
 PROOFS = [
+    Proof("torchvision/alexnet", "alexnet", features=ALEXNET, train=True, evaluate=False),
+    Proof("torchvision/vgg11", "vgg11", features=VGG, evaluate=False),
+    Proof("torchvision/vgg11_bn", "vgg11_bn", features=VGG, train=True, evaluate=False),
+    Proof("torchvision/vgg16", "vgg16", features=VGG, evaluate=False),
+    Proof("torchvision/vgg16_bn", "vgg16_bn", features=VGG, evaluate=False),
+    Proof("torchvision/vgg19", "vgg19", features=VGG, evaluate=False),
+    Proof("torchvision/googlenet", "googlenet", features=GOOGLENET, train=True),
+    Proof("cadene/bninception", "inception_v2", "cadene", features={"stem": "pool2_3x3_s2"}, train=True),
+    Proof("pytorchcv/bninception", "inception_v2", layouts.PYTORCHCV_BNINCEPTION, features=PYTORCHCV, evaluate=False),
     Proof("torchvision/resnet18", "resnet18", features=RESNET, train=True),
     Proof("torchvision/resnet50", "resnet50", features=RESNET, train=True),
     Proof("torchvision/resnet101", "resnet101", features=RESNET),

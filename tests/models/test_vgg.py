@@ -1,0 +1,28 @@
+"""VGG: table 1 of the paper, and members and sizes that no fixture has."""
+
+import pytest
+
+import zoo
+from tests.live import compare, reference
+from zoo import summary
+
+TEN = {"num_classes": 10}
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(11, 133), (13, 133), (16, 138), (19, 144)])
+def test_weight_layers_and_parameters_are_those_of_tables_1_and_2(depth, millions):
+    name = f"vgg{depth}"
+    layers = summary.layers(zoo.create(name), (224, 224, 3))
+    assert len(layers) == depth
+    assert round(zoo.variant(name).params / 1e6) == millions
+    sides = [layer.shape[0] for layer in layers if layer.kind == "Conv"]
+    assert sorted(set(sides), reverse=True) == [224, 112, 56, 28, 14]
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("vgg13_bn", (65, 97)), *(pytest.param(n, (47, 64), marks=pytest.mark.slow) for n in ("vgg13", "vgg19_bn"))],
+)
+def test_other_members_and_sizes_equal_torchvision(name, size):
+    compare(reference(f"torchvision/{name}", **TEN), name, (2, *size, 3), fields=TEN)
