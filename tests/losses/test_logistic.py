@@ -73,7 +73,7 @@ def test_the_loss_of_certain_mistakes_is_finite_in_half_precision_too():
     for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
         w, x, y = jnp.array([1e4], dtype), jnp.array([[1.0], [-1.0]], dtype), np.array([0, 1])
         loss = logistic_loss(w, jnp.zeros((), dtype), x, y)
-        assert loss == 1e4
+        assert loss == w[0].astype(jnp.float32)  # 1e4 to the digits of the type
         assert loss.dtype == jnp.float32
         assert all(np.all(np.isfinite(d)) for d in logistic_gradient(w, jnp.zeros((), dtype), x, y))
         assert np.all(np.isfinite(logistic_hessian(w, jnp.zeros((), dtype), x, y)))

@@ -145,10 +145,12 @@ def test_weight_decay_in_the_loss_is_optaxs_decayed_weights_in_front_of_sgd():
 
 
 def test_weight_decay_in_the_loss_is_not_that_of_adamw():
-    rate, adamw = 5e-4, optax.adamw(0.1, weight_decay=5e-4, mask=kernel_mask)
+    rate, adam = 5e-4, optax.adam(0.1)
+    adamw = optax.adamw(0.1, weight_decay=rate, mask=kernel_mask)
     nothing = jax.tree.map(jnp.zeros_like, PARAMS)
-    decoupled, _ = adamw.update(nothing, adamw.init(PARAMS), PARAMS)
     in_loss = jax.grad(lambda params: rate * weight_decay(params))(PARAMS)
-    coupled, _ = optax.adam(0.1).update(in_loss, optax.adam(0.1).init(PARAMS), PARAMS)
+    with jax.numpy_dtype_promotion("standard"):  # optax counts steps in int32
+        decoupled, _ = adamw.update(nothing, adamw.init(PARAMS), PARAMS)
+        coupled, _ = adam.update(in_loss, adam.init(PARAMS), PARAMS)
     assert_allclose(decoupled["fc"]["kernel"], 0.1 * rate, rtol=1e-5)
     assert_allclose(coupled["fc"]["kernel"], 0.1, rtol=1e-3)  # Adam divides the rate away

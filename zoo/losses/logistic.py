@@ -185,8 +185,11 @@ def _lbfgs(problem: _Problem, theta: jax.Array) -> tuple[Step, Any]:
     value_and_gradient = optax.value_and_grad_from_state(problem.loss)
 
     def step(theta: jax.Array, memory: Any) -> tuple[jax.Array, Any]:
-        value, gradient = value_and_gradient(theta, state=memory)
-        updates, memory = optimizer.update(gradient, memory, theta, value=value, grad=gradient, value_fn=problem.loss)
+        with jax.numpy_dtype_promotion("standard"):  # its line search compares int32 with int64
+            value, gradient = value_and_gradient(theta, state=memory)
+            updates, memory = optimizer.update(
+                gradient, memory, theta, value=value, grad=gradient, value_fn=problem.loss
+            )
         return optax.apply_updates(theta, updates), memory
 
     return step, optimizer.init(theta)
