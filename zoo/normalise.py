@@ -1,0 +1,236 @@
+"""The pure function of batch normalisation and its derivative (Ioffe & Szegedy 2015, arXiv:1502.03167).
+
+`batch_norm` is the fast one; `batch_norm_forward` and `batch_norm_backward` are the six readable steps that it is
+tested against.
+"""
+
+import functools
+import math
+import operator
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+AxisName = str | tuple[str, ...] | None
+
+
+def batch_norm(
+    x: Array,
+    scale: Array | None,
+    bias: Array | None,
+    *,
+    epsilon: float = 1e-5,
+    where: Array | None = None,
+    axis_name: AxisName = None,
+    group_size: int | None = None,
+) -> tuple[Array, Array, Array]:
+    """Normalise every channel over all other axes, then scale and shift it.
+
+    Differentiable to any order and in both modes, in `mean` and `var` too; backward needs only `x` and `[C]`s.
+
+    Args:
+      x: `[N, ..., C]` floating-point, rank 2 or more.
+      scale: `[C]`, or None for ones.
+      bias: `[C]`, or None for zeros.
+      epsilon: added to the variance.
+      where: booleans whose axes are the first axes of `x` (`[N]` for padded rows). What is False counts for
+        nothing, whatever it holds, comes out as zero and gets zero gradient.
+      axis_name: axes of `shard_map` or `pmap` over which the statistics are joined.
+      group_size: normalise each group of so many consecutive examples by itself (ghost batch normalisation,
+        Hoffer et al. 2017, arXiv:1705.08741). Groups do not cross devices.
+
+    Returns:
+      `y` like `x`; the mean and the biased variance `[C]` of all that counts, joined over groups and devices,
+      in float32 (float64 for float64).
+
+    >>> y, mean, var = batch_norm(jnp.array([[1.0], [3.0]]), None, None)
+    >>> y.round(2).tolist(), mean.tolist(), var.tolist()
+    ([[-1.0], [1.0]], [2.0], [1.0])
+    """
+    check_input(x, epsilon, scale=scale, bias=bias)
+    kind, channels = wide_type(x), x.shape[-1:]
+    scale = jnp.ones(channels, kind) if scale is None else scale.astype(kind)
+    bias = jnp.zeros(channels, kind) if bias is None else bias.astype(kind)
+    where = align_mask(where, x.shape)
+    if group_size is None:
+        return _normalise(x, scale, bias, where, float(epsilon), axis_name)
+    if group_size < 1 or x.shape[0] % group_size:
+        raise ValueError(f"group_size={group_size} does not divide the batch of {x.shape[0]}: choose a divisor.")
+
+    mask = jnp.ones((1,) * x.ndim, bool) if where is None else where
+    mask = jnp.broadcast_to(mask, (x.shape[0], *mask.shape[1:]))
+    x_groups, mask = (v.reshape(-1, group_size, *v.shape[1:]) for v in (x, mask))
+    y, means, variances = jax.vmap(lambda x, where: _normalise(x, scale, bias, where, float(epsilon), None))(
+        x_groups, mask
+    )
+    counts = jax.vmap(lambda where: count_valid(where, x_groups.shape[1:], None, kind))(mask).reshape(-1, 1)
+    total = jnp.maximum(_join(jnp.sum(counts), axis_name), 1)
+    mean = _join(jnp.sum(counts * means, 0), axis_name) / total
+    spread = variances + jnp.square(means - mean.reshape(1, -1))
+    return y.reshape(x.shape), mean, _join(jnp.sum(counts * spread, 0), axis_name) / total
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
+def _normalise(x, scale, bias, where, epsilon, axis_name):
+    mean, var = _moments(x, where, axis_name)
+    y = affine(x, mean, scale * lax.rsqrt(var + epsilon), bias)
+    return _keep(where, y), mean, var
+
+
+@_normalise.defjvp
+def _normalise_jvp(epsilon, axis_name, primals, tangents):
+    x, scale, bias, where = primals
+    y, mean, var = _normalise(x, scale, bias, where, epsilon, axis_name)
+    count = jnp.maximum(count_valid(where, x.shape, axis_name, mean.dtype), 1)
+    inverse = lax.rsqrt(var + epsilon)
+    # Rematerialised: the residuals are the known arguments, and nothing of the size of x besides x is kept.
+    tangent = jax.checkpoint(functools.partial(_tangent, axis_name=axis_name), prevent_cse=False)
+    return (y, mean, var), tangent(x, where, mean, inverse, scale, count, *tangents[:3])
+
+
+def _tangent(x, where, mean, inverse, scale, count, dx, dscale, dbias, *, axis_name):
+    """The six steps' tangent with the sums over x taken out, so that JAX's transpose of it is the simplified backward.
+
+    With a = scale * inverse: dy = a dx + centred * per_centred + per_channel, where the last two are `[C]`. Their
+    cotangents are the two channel sums, of dout * centred and of dout, and everything else is one pass:
+    dx = a (dout - sum(dout) / n - centred * inverse**2 * sum(dout * centred) / n).
+    """
+    axes = tuple(range(x.ndim - 1))
+    centred = _keep(where, x.astype(mean.dtype) - _row(mean, x))
+    dx_wide = _keep(where, dx.astype(mean.dtype))
+    dmean = _join(jnp.sum(dx_wide, axes), axis_name) / count
+    dvar = _join(jnp.sum(2 * centred * dx_wide, axes), axis_name) / count
+    factor = scale * inverse
+    per_centred = inverse * dscale - factor * jnp.square(inverse) * dvar / 2
+    per_channel = dbias - factor * dmean
+    dy = dx_wide * _row(factor, x) + centred * _spread(per_centred, x.shape) + _spread(per_channel, x.shape)
+    return _keep(where, dy).astype(x.dtype), dmean, dvar
+
+
+def _moments(x, where, axis_name):
+    """Mean and biased variance in one pass over x, shifted by a sample mean so that nothing cancels."""
+    kind = wide_type(x)
+    sample = x  # as wide as the mask: its own elements decide which of them count
+    if where is None or where.size == where.shape[0]:  # the centre of every example, wherever the mask is per example
+        sample = x[(slice(None), *(slice(size // 2, size // 2 + 1) for size in x.shape[1:-1]))]
+    total = jnp.sum(_keep(where, sample.astype(kind)), tuple(range(x.ndim - 1)))
+    shift = _join(total, axis_name) / jnp.maximum(count_valid(where, sample.shape, axis_name, kind), 1)
+    shifted = _keep(where, x.astype(kind) - _row(shift, x))
+    count = jnp.maximum(count_valid(where, x.shape, axis_name, kind), 1)
+    first, second = _join((_total(shifted), _total(jnp.square(shifted))), axis_name)
+    offset = first / count
+    return shift + offset, jnp.maximum(second / count - jnp.square(offset), 0)
+
+
+SLABS = 8  # added element by element before they are summed
+
+
+def _total(x):
+    """`[..., C]` to `[C]`. XLA's CPU reductions copy what they are fed; additions and a product with ones do not."""
+    examples, spots, slabs, size = _slabs(x.shape)
+    rows = x.reshape(examples, spots, x.shape[-1])
+    slab = functools.reduce(operator.add, (rows[:, i * size : (i + 1) * size] for i in range(slabs)))
+    ones = jnp.ones((1, examples * size), x.dtype)
+    total = jnp.matmul(ones, slab.reshape(-1, x.shape[-1]), precision=lax.Precision.HIGHEST)[0]
+    rest = rows[:, slabs * size :]
+    return total + jnp.sum(rest, (0, 1)) if rest.size else total
+
+
+def _spread(value, shape):
+    """`[C]` to `[..., C]`, written so that its transpose is `_total` (a plain broadcast's is XLA's reduction)."""
+    examples, spots, slabs, size = _slabs(shape)
+    ones = jnp.ones((examples * size, 1), value.dtype)
+    slab = jnp.matmul(ones, value.reshape(1, -1), precision=lax.Precision.HIGHEST).reshape(examples, size, -1)
+    rest = jnp.broadcast_to(value.reshape(1, 1, -1), (examples, spots - slabs * size, shape[-1]))
+    return jnp.concatenate([slab] * slabs + [rest] * (rest.size > 0), axis=1).reshape(shape)
+
+
+def _slabs(shape):
+    """Examples, spots in each, how many slabs to cut the spots into (never the examples: devices hold them)."""
+    spots = math.prod(shape[1:-1])
+    slabs = max(1, min(SLABS, spots))
+    return shape[0], spots, slabs, spots // slabs
+
+
+def affine(x, mean, factor, bias):
+    centred = x.astype(mean.dtype) - _row(mean, x)  # not x * factor - mean * factor: that cancels
+    return (centred * _row(factor, x) + _row(bias, x)).astype(x.dtype)
+
+
+def _row(value, x):
+    return value.reshape((1,) * (x.ndim - 1) + value.shape)
+
+
+def _keep(where, value):
+    """Zero where nothing counts; a selection, because a product with zero lets NaN through."""
+    return value if where is None else jnp.where(where, value, jnp.zeros((), value.dtype))
+
+
+def _join(value, axis_name):
+    return value if axis_name is None else lax.psum(value, axis_name)
+
+
+def count_valid(where, shape, axis_name, kind):
+    """Number of elements of each channel that count, over all devices."""
+    size = math.prod(shape[:-1])
+    count = jnp.asarray(size, kind) if where is None else jnp.sum(where, dtype=kind) * (size // where.size)
+    return _join(count, axis_name)
+
+
+def wide_type(x):
+    """The type in which statistics are kept."""
+    return jnp.dtype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
+
+
+def align_mask(where, shape):
+    """`where` with ones for the axes it does not name."""
+    if where is None:
+        return None
+    where = jnp.asarray(where)
+    if where.dtype != jnp.bool_:
+        raise TypeError(f"where must be boolean, not {where.dtype}: compare first, as in where=mask > 0.")
+    if where.ndim >= len(shape) or any(w not in (1, s) for w, s in zip(where.shape, shape, strict=False)):
+        raise ValueError(f"where of shape {where.shape} must match the first axes of x, {shape[:-1]}.")
+    return where.reshape(where.shape + (1,) * (len(shape) - where.ndim))
+
+
+def check_input(x, epsilon, **per_channel):
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"batch normalisation needs floating-point input, not {x.dtype}: use x.astype(jnp.float32).")
+    if x.ndim < 2:
+        raise ValueError(f"batch normalisation needs [N, ..., C], rank 2 or more, not {x.shape}: add a batch axis.")
+    for name, value in per_channel.items():
+        if value is not None and value.shape != x.shape[-1:]:
+            raise ValueError(f"{name} has shape {value.shape}, but x {x.shape} has {x.shape[-1]} channels (last axis).")
+    if not epsilon > 0:
+        raise ValueError(f"epsilon={epsilon} must be positive: it keeps constant channels finite.")
+
+
+def batch_norm_forward(x: Array, scale: Array, bias: Array, epsilon: float) -> tuple[Array, tuple[Array, ...]]:
+    """The six classic steps, for reading: `[..., C]` to `[..., C]` and the cache for `batch_norm_backward`."""
+    axes = tuple(range(x.ndim - 1))
+    mean = jnp.mean(x, axes, keepdims=True)  # 1
+    centred = x - mean  # 2
+    var = jnp.mean(jnp.square(centred), axes, keepdims=True)  # 3
+    inverse = 1 / jnp.sqrt(var + epsilon)  # 4
+    normalised = centred * inverse  # 5
+    out = normalised * _row(scale, x) + _row(bias, x)  # 6
+    return out, (centred, inverse, normalised, _row(scale, x))
+
+
+def batch_norm_backward(dout: Array, cache: tuple[Array, ...]) -> tuple[Array, Array, Array]:
+    """The six steps back: gradients of x, scale and bias from the gradient of the output and the forward's cache."""
+    centred, inverse, normalised, scale = cache
+    axes = tuple(range(dout.ndim - 1))
+    count = math.prod(dout.shape[:-1])
+    dbias = jnp.sum(dout, axes)  # 6
+    dscale = jnp.sum(dout * normalised, axes)
+    dnormalised = dout * scale
+    dinverse = jnp.sum(dnormalised * centred, axes, keepdims=True)  # 5
+    dcentred = dnormalised * inverse
+    dvar = dinverse * (-0.5) * inverse**3  # 4
+    dcentred = dcentred + dvar * 2 * centred / count  # 3: the second branch of the centred x
+    dmean = -jnp.sum(dcentred, axes, keepdims=True)  # 2
+    dx = dcentred + dmean / count  # 1: the second branch of x
+    return dx, dscale, dbias
