@@ -19,11 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from zoo import curves, data
+from zoo import curves, data, files
 from zoo.data import Dataset, Preparation, Splits
+from zoo.files import write_whole
 from zoo.losses import softmax_cross_entropy
 from zoo.registry import create, variant
-from zoo.run import Epoch, Run, TrainConfig, load_tree, save_tree, write_whole
+from zoo.run import Epoch, Run, TrainConfig, load_tree, save_tree
 from zoo.train import EvalStep, TrainState, TrainStep, create_train_state, make_eval_step, make_train_step
 
 Statistics = Literal["running", "batch"]
@@ -112,8 +113,8 @@ def resume(
     splits, state = prepare(config)
     history: list[Epoch] = []
     if run.checkpoint.exists():
-        state, notes = load_tree(run.checkpoint, state)
-        history = [Epoch(**row) for row in json.loads(notes["history"])]
+        state = load_tree(run.checkpoint, state)
+        history = [Epoch(**row) for row in json.loads(files.metadata(run.checkpoint)["history"])]
     return _train(run, config, splits, state, history, on_step, on_epoch)
 
 
@@ -129,9 +130,11 @@ def restore(folder: Path) -> Trained:
     if not run.weights.exists():
         raise ValueError(f"{folder} is not finished: `zoo resume {folder}` goes on with it.")
     model = create(config.model, num_classes=num_classes)
-    state = create_train_state(model, jax.random.key(0), optax.identity(), preparation.image_shape)
-    variables, _ = load_tree(run.weights, state.variables)
-    return Trained(config, preparation, num_classes, state.replace(**variables))
+    key, tx = jax.random.key(0), optax.identity()
+    shapes = jax.eval_shape(lambda key: create_train_state(model, key, tx, preparation.image_shape), key)
+    variables = load_tree(run.weights, shapes.variables)
+    state = shapes.replace(**variables, key=key, step=jnp.zeros((), jnp.int32))
+    return Trained(config, preparation, num_classes, state)
 
 
 def evaluate(trained: Trained, dataset: Dataset, statistics: Statistics) -> dict[str, float]:
@@ -215,7 +218,7 @@ def _train(run: Run, config: TrainConfig, splits: Splits, state: TrainState, his
     picture = curves.draw(history, title=f"{config.model} on {config.data}, seed {config.seed}")
     if picture is not None:
         write_whole(run.picture, lambda path: path.write_bytes(picture))
-    save_tree(run.weights, state.variables)
+    files.save(run.weights, state.variables, name=config.model)
     run.checkpoint.unlink()
     return Result(state, history, None if picture is None else run.picture)
 

@@ -12,7 +12,7 @@ new one is there, never a piece of one.
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,11 +20,12 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 import safetensors.numpy
 from tyro.conf import arg
 
+from zoo import files
 from zoo.data import Preparation
+from zoo.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -168,35 +169,20 @@ class Run:
         write_whole(self.metrics, lambda path: path.write_text(lines))
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Calls `write` with a name beside `path` and moves the result into its place in one step."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def save_tree(path: Path, tree: Any, metadata: Mapping[str, str] | None = None) -> None:
+def save_tree(path: Path, tree: Any, metadata: Mapping[str, str]) -> None:
     """Writes the arrays of any pytree under their paths (`params/conv1/kernel`) as a safetensors file."""
     arrays = {name: np.asarray(_plain(leaf)) for name, leaf in _named(tree)}
-    content = safetensors.numpy.save(arrays, dict(metadata or {}))
+    content = safetensors.numpy.save(arrays, dict(metadata))
     write_whole(path, lambda part: part.write_bytes(content))
 
 
-def load_tree(path: Path, template: Any) -> tuple[Any, dict[str, str]]:
-    """The pytree that `save_tree` wrote, in the form of `template`, and its metadata.
+def load_tree(path: Path, template: Any) -> Any:
+    """The pytree whose arrays are in a safetensors file, in the form of `template` (arrays, or shapes but for keys).
 
     Raises:
       ValueError: the file is damaged, or its names, shapes or types are not those of the template.
     """
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-            metadata = file.metadata() or {}
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}).") from error
+    arrays = files.read(path)
     wanted = {name: _plain(leaf) for name, leaf in _named(template)}
     kind = {name: (leaf.shape, leaf.dtype.name) for name, leaf in wanted.items()}
     found = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
@@ -204,7 +190,7 @@ def load_tree(path: Path, template: Any) -> tuple[Any, dict[str, str]]:
         first = f"{wrong[0]} is {found.get(wrong[0], 'absent')}, not {kind.get(wrong[0], 'expected')}"
         raise ValueError(f"{path} does not fit the net in {len(wrong)} arrays: {first}.")
     leaves = [_keyed(jnp.asarray(arrays[name]), like=leaf) for name, leaf in _named(template)]
-    return jax.tree.unflatten(jax.tree.structure(template), leaves), metadata
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
 def _named(tree: Any) -> list[tuple[str, Any]]:
