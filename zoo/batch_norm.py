@@ -126,6 +126,7 @@ def batch_norm_options(**options: Any) -> Iterator[None]:
       **options: any of `statistics`, `where`, `axis_name`, `group_size` of `BatchNorm.__call__`. What a call says
         itself goes first, then the innermost of nested options.
 
+    >>> import jax
     >>> norm, x = BatchNorm(), jnp.ones((4, 3))
     >>> variables = norm.init(jax.random.key(0), x, train=False)
     >>> with batch_norm_options(where=jnp.array([True, True, True, False])):  # the last row is padding

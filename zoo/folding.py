@@ -1,0 +1,160 @@
+"""Fold normalisations into the layers before them, for inference.
+
+With running statistics, normalising is `factor * y + shift` per channel, and the convolution or dense layer that made
+`y` can make `factor * y` itself: `fold` multiplies its kernel and bias, and what is left of the normalisation is one
+addition.
+"""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+from jax.extend.core import Literal
+
+from zoo.batch_norm import BatchNorm
+from zoo.layers import Conv, Linear
+
+FOLDABLE = (Conv, Linear, nn.Conv, nn.Dense)  # their kernel's last axis is the channels that they make
+
+
+@dataclass(frozen=True, eq=False)  # hashed by identity: jax.jit(folded) works
+class Folded:
+    """A model for inference with its normalisations folded; call it like `model.apply` without the variables.
+
+    Attributes:
+      model: the unbound module, as it was.
+      variables: those of the model, with scaled kernels, and of a folded normalisation only its `shift`, at the
+        place of its parameters.
+      layers: `{normalisation: layer it is folded into}`.
+    """
+
+    model: nn.Module
+    variables: dict[str, Any]
+    layers: dict[str, str]
+
+    def __call__(self, images: jax.Array, **options: Any) -> Any:
+        return self.apply(self.variables, images, **options)
+
+    def apply(self, variables: Mapping[str, Any], images: jax.Array, **options: Any) -> Any:
+        """`model.apply(variables, images, train=False, **options)` for the folded variables; pure, to be jitted."""
+
+        def shift_only(call, args, kwargs, context):
+            name = "/".join(context.module.path)
+            if context.method_name == "__call__" and name in self.layers:
+                shift = _at(variables["params"], name)["shift"].astype(args[0].dtype)
+                return args[0] + shift.reshape((1,) * (args[0].ndim - 1) + shift.shape)
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(shift_only):
+            return self.model.apply(variables, images, train=False, **options)
+
+
+def fold(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    *,
+    keep: Sequence[str] = (),
+    image_shape: tuple[int, int, int] = (224, 224, 3),
+) -> Folded:
+    """Fold every normalisation into the convolution or dense layer whose output it takes.
+
+    Args:
+      model: called as `model.apply(variables, images, train=False)`.
+      variables: `params` and `batch_stats`; unchanged.
+      keep: shell patterns of the paths of normalisations that stay as they are: the ones that cannot be folded in
+        nets that normalise sums or concatenations (`keep=["*bn1"]`), or all such with `keep=["*"]`. What can be
+        folded always is.
+      image_shape: `(height, width, channels)` that the model accepts, for finding out which layer feeds which.
+
+    Returns:
+      A `Folded`, whose outputs equal the model's to rounding.
+
+    Raises:
+      ValueError: a normalisation that is not kept follows something else than a convolution or dense layer, or
+        somebody else uses that layer's output too; the message names them all.
+    """
+    feeds, unfoldable = _trace(model, variables, image_shape)
+    refused = {n: why for n, why in unfoldable.items() if not any(fnmatch.fnmatch(n, pattern) for pattern in keep)}
+    if refused:
+        reasons = "; ".join(f"{name} {why}" for name, why in refused.items())
+        raise ValueError(f"cannot fold every normalisation: {reasons}. Pass keep={list(refused)} to leave them.")
+    params = jax.tree.map(lambda leaf: leaf, variables["params"])  # new dicts, the same arrays
+    for name, (layer, epsilon) in feeds.items():
+        norm, running = _at(params, name), _at(variables["batch_stats"], name)
+        factor = norm.get("scale", 1) / jnp.sqrt(running["var"] + epsilon)
+        made = _at(params, layer)
+        for key, value in made.items():
+            wide = value.astype(factor.dtype) * factor.reshape((1,) * (value.ndim - 1) + (-1,))
+            made[key] = wide.astype(value.dtype)
+        shift = norm.get("bias", 0) - running["mean"] * factor
+        norm.clear()
+        norm["shift"] = shift
+    layers = {name: layer for name, (layer, _) in feeds.items()}
+    return Folded(model, {**variables, "params": params}, layers)
+
+
+def _trace(model, variables, image_shape):
+    """What feeds each normalisation, `{norm: (layer, epsilon)}`, and `{norm: why it cannot be folded}`.
+
+    Outputs of layers and inputs of normalisations get names in the model's jaxpr: there every other use shows.
+    """
+    epsilons: dict[str, float] = {}
+
+    def tag(call, args, kwargs, context):
+        name = "/".join(context.module.path)
+        if context.method_name == "__call__" and isinstance(context.module, BatchNorm):
+            epsilons[name] = context.module.epsilon
+            return checkpoint_name(args[0], f"norm:{name}")
+        out = call(*args, **kwargs)
+        if context.method_name == "__call__" and isinstance(context.module, FOLDABLE):
+            out = checkpoint_name(out, f"layer:{name}")
+        return out
+
+    with nn.intercept_methods(tag):
+        images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+        jaxpr = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
+    feeds, unfoldable = {}, {}
+    _search(jaxpr.jaxpr, feeds, unfoldable)
+    for norm, layer in feeds.items():
+        if list(feeds.values()).count(layer) > 1:
+            unfoldable[norm] = f"follows {layer}, which is called twice"
+    return {norm: (layer, epsilons[norm]) for norm, layer in feeds.items() if norm not in unfoldable}, unfoldable
+
+
+def _search(jaxpr, feeds, unfoldable):
+    makers, users = {}, {}
+    for equation in jaxpr.eqns:
+        for variable in equation.invars:
+            if not isinstance(variable, Literal):
+                users.setdefault(variable, []).append(equation)
+        makers |= dict.fromkeys(equation.outvars, equation)
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                _search(inner, feeds, unfoldable)
+    for equation in jaxpr.eqns:
+        kind, _, norm = str(equation.params.get("name", "")).partition(":")
+        if equation.primitive.name != "name" or kind != "norm":
+            continue
+        source = equation.invars[0]
+        maker = makers.get(source)
+        kind, _, layer = str(maker.params.get("name", "") if maker else "").partition(":")
+        if norm in feeds or norm in unfoldable:
+            unfoldable[norm] = "is called twice"
+        elif kind != "layer":
+            unfoldable[norm] = f"follows {maker.primitive.name if maker else 'an input'}, no convolution or dense layer"
+        elif len(users[source]) > 1 or source in jaxpr.outvars:
+            unfoldable[norm] = f"is not alone in using the output of {layer}"
+        else:
+            feeds[norm] = layer
+
+
+def _at(tree, path):
+    for key in path.split("/") if path else ():
+        tree = tree[key]
+    return tree
