@@ -1,4 +1,4 @@
-"""The command `zoo`: list, show, train, resume, eval, predict.
+"""The command `zoo`: list, show, train, resume, eval, stats, predict.
 
 What a user got wrong is one line on stderr and exit code 2. Tables go to stdout, progress to stderr.
 """
@@ -14,15 +14,16 @@ from typing import Annotated, Literal, get_args
 
 import numpy as np
 import tyro
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, PositionalRequiredArgs, arg
 
 from zoo import data, fit, registry, summary
-from zoo.run import Epoch, Run, TrainConfig
+from zoo.data import Dataset
+from zoo.display import Display, by, new_table, write
+from zoo.files import write_whole
+from zoo.run import Run, TrainConfig
+from zoo.statistics import compare_statistics, format_statistics, plot_statistics
 
+NO_PICTURE = "no picture: matplotlib is missing, `pip install 'jax-cnn-zoo[plot]'` brings it"
 RunFolder = Annotated[Path, arg(metavar="RUN")]
 
 
@@ -35,12 +36,12 @@ def list_(pattern: Annotated[Positional[str], arg(metavar="GLOB")] = "*") -> Non
     names = registry.list_models(pattern)
     if not names:
         raise ValueError(f"No model matches {pattern!r}: `zoo list` has them all.")
-    table = _table("model", "parameters>", "multiply-adds>", "input>", "paper")
+    table = new_table("model", "parameters>", "multiply-adds>", "input>", "paper")
     for name in names:
         row = registry.variant(name)
         size = f"{row.image_size}x{row.image_size}x{row.channels}"
         table.add_row(name, f"{row.params:,}", f"{row.macs:,}", size, row.paper)
-    _print(table)
+    write(table)
 
 
 def show(
@@ -60,19 +61,19 @@ def show(
         raise ValueError(f"image_size is {size}: it must be at least 1.")
     net, image_shape = registry.create(model), (size, size, row.channels)
     layers = summary.layers(net, image_shape)
-    table = _table("layer", "kind", "output>", "parameters>", "multiply-adds>")
+    table = new_table("layer", "kind", "output>", "parameters>", "multiply-adds>")
     for layer in layers:
         kind = f"{layer.kind} (auxiliary)" if layer.auxiliary else layer.kind
         numbers = f"{layer.params:,}", f"{layer.macs:,}" if layer.macs else ""
-        table.add_row(layer.path, kind, _by(layer.shape), *numbers)
+        table.add_row(layer.path, kind, by(layer.shape), *numbers)
     table.add_section()
     macs = sum(layer.macs for layer in layers if not layer.auxiliary)
     table.add_row("total", "", "", f"{sum(layer.params for layer in layers):,}", f"{macs:,}", style="bold")
-    ends = _table("endpoint", "shape>")
+    ends = new_table("endpoint", "shape>")
     for name, shape in summary.endpoints(net, image_shape, tuple(row.endpoints)).items():
-        ends.add_row(name, _by(shape))
-    notes = (row.paper, row.departures and f"departs from it: {row.departures}", f"input {_by(image_shape)}")
-    _print(f"{model}: " + "; ".join(note for note in notes if note), table, ends)
+        ends.add_row(name, by(shape))
+    notes = (row.paper, row.departures and f"departs from it: {row.departures}", f"input {by(image_shape)}")
+    write(f"{model}: " + "; ".join(note for note in notes if note), table, ends)
 
 
 def train(
@@ -110,15 +111,29 @@ def eval_(run: RunFolder, *, statistics: Literal["running", "batch", "both"] = "
         statistics: What the normalisations of the net use.
     """
     trained = fit.restore(run)
-    test = data.load(trained.config.data).test
-    if test.num_classes != trained.num_classes:
-        raise ValueError(
-            f"{trained.config.data} has {test.num_classes} classes now, and had {trained.num_classes} when {run}"
-            " was trained."
-        )
-    test = replace(test, prepare=trained.preparation)
+    test = _test_images(trained)
     chosen = get_args(fit.Statistics) if statistics == "both" else (statistics,)
     _print_results({name: fit.evaluate(trained, test, name) for name in chosen})
+
+
+def stats(run: RunFolder) -> None:
+    """Compare a test batch's statistics with a finished run's running ones, normalisation by normalisation.
+
+    Args:
+        run: The run folder.
+    """
+    trained = fit.restore(run)
+    batch = next(data.batches(_test_images(trained), trained.config.batch_size, seed=0, epoch=0))
+    rows = compare_statistics(trained.state.model, trained.state.variables, batch)
+    write(f"{batch['mask'].sum()} test images against the running statistics:", format_statistics(rows))
+    try:
+        figure = plot_statistics(rows)
+    except ModuleNotFoundError:
+        write(NO_PICTURE)
+    else:
+        picture = Run(run).statistics
+        write_whole(picture, lambda part: figure.savefig(part, format="png", dpi=150))
+        write(f"picture: {picture}")
 
 
 def predict(
@@ -136,11 +151,11 @@ def predict(
     trained = fit.restore(run)
     channels = trained.preparation.image_shape[2]
     pictures = np.concatenate([trained.preparation(_picture(path, channels, invert)) for path in images])
-    table = _table("picture", *(f"{place}>" for place in ("1st", "2nd", "3rd", "4th", "5th")[: trained.num_classes]))
+    table = new_table("picture", *(f"{place}>" for place in ("1st", "2nd", "3rd", "4th", "5th")[: trained.num_classes]))
     for path, shares in zip(images, fit.probabilities(trained, pictures), strict=True):
         best = np.argsort(-shares, kind="stable")[:5]
         table.add_row(str(path), *(f"{label}  {100 * shares[label]:.1f} %" for label in best))
-    _print(table)
+    write(table)
 
 
 def _picture(path: Path, channels: int, invert: bool) -> np.ndarray:
@@ -153,56 +168,22 @@ def _picture(path: Path, channels: int, invert: bool) -> np.ndarray:
     return pixels.reshape(1, picture.height, picture.width, channels)
 
 
-class _Display:
-    """A progress bar on stderr, and a line above it for every finished epoch."""
-
-    def __init__(self, epochs: int):
-        self.epochs = epochs
-        console = _console(stderr=True)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}"),
-            TextColumn("{task.fields[speed]:,.0f} images/s"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,  # the epochs' lines are printed all the same
+def _test_images(trained: fit.Trained) -> Dataset:
+    """The test split of the run's data, given to the net as in its training."""
+    test = data.load(trained.config.data).test
+    if test.num_classes != trained.num_classes:
+        raise ValueError(
+            f"{trained.config.data} has {test.num_classes} classes now, and had {trained.num_classes} when the net"
+            " was trained."
         )
-        self.task = self.bar.add_task("compiling", total=None, loss=0.0, accuracy=0.0, speed=0.0)
-
-    def __enter__(self) -> "_Display":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
-
-    def step(self, progress: fit.Progress) -> None:
-        self.bar.update(
-            self.task,
-            description=f"epoch {progress.epoch}/{self.epochs}",
-            completed=(progress.epoch - 1) * progress.of_images + progress.images,
-            total=self.epochs * progress.of_images,
-            loss=progress.loss,
-            accuracy=progress.accuracy,
-            speed=progress.images_per_second,
-        )
-
-    def epoch(self, row: Epoch) -> None:
-        self.bar.console.print(
-            f"epoch {row.epoch:>{len(str(self.epochs))}}/{self.epochs}  loss {row.train_loss:.3f}"
-            f"  accuracy {row.train_accuracy:6.1%}  test {row.test_accuracy_running:6.1%} running,"
-            f" {row.test_accuracy_batch:6.1%} batch  {row.images_per_second:,.0f} images/s",
-            highlight=False,
-        )
+    return replace(test, prepare=trained.preparation)
 
 
 def _trained(folder: Path, epochs: int, start: Callable[..., fit.Result]) -> None:
     """Runs `fit` or `resume` behind the progress bar, then says what came of it."""
     run = Run(folder)
     try:
-        with _Display(epochs) as display:
+        with Display(epochs) as display:
             result = start(on_step=display.step, on_epoch=display.epoch)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"`zoo resume {folder}` goes on with the run" if run.config.exists() else "") from None
@@ -214,40 +195,17 @@ def _trained(folder: Path, epochs: int, start: Callable[..., fit.Result]) -> Non
         }
     )
     if result.picture is None:
-        _print("no curves: matplotlib is missing, `pip install 'jax-cnn-zoo[plot]'` brings it")
+        write(NO_PICTURE)
     else:
-        _print(f"curves: {result.picture}")
-    _print(f"weights: {run.weights}")
+        write(f"curves: {result.picture}")
+    write(f"weights: {run.weights}")
 
 
 def _print_results(results: dict[str, dict[str, float]]) -> None:
-    table = _table("statistics", "test loss>", "test accuracy>")
+    table = new_table("statistics", "test loss>", "test accuracy>")
     for name, means in results.items():
         table.add_row(name, f"{means['loss']:.4f}", f"{means['accuracy']:.2%}")
-    _print(table)
-
-
-def _console(*, stderr: bool = False) -> Console:
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 140)  # a pipe has no width of its own
-
-
-def _print(*parts: str | Table) -> None:
-    console = _console()
-    for part in parts:
-        console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
-
-
-def _table(*headings: str) -> Table:
-    """An empty table; columns whose heading ends in > are aligned on the right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading.rstrip(">"), justify="right" if heading.endswith(">") else "left", overflow="fold")
-    return table
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
+    write(table)
 
 
 COMMANDS: dict[str, Callable] = {
@@ -256,6 +214,7 @@ COMMANDS: dict[str, Callable] = {
     "train": train,
     "resume": resume,
     "eval": eval_,
+    "stats": stats,
     "predict": predict,
 }
 

@@ -5,6 +5,7 @@
     checkpoint.safetensors  the whole training state after the last epoch, only while there are epochs to come
     curves.png              the picture of metrics.jsonl
     weights.safetensors     params and batch_stats; it comes last, so that only a finished run has it
+    statistics.png          what `zoo stats` drew of the finished run, if it was asked
 
 A file is written beside its place and renamed into it: whenever the process is killed, the old file or the
 new one is there, never a piece of one.
@@ -117,6 +118,10 @@ class Run:
         return self.folder / "curves.png"
 
     @property
+    def statistics(self) -> Path:
+        return self.folder / "statistics.png"
+
+    @property
     def weights(self) -> Path:
         return self.folder / "weights.safetensors"
 
@@ -137,7 +142,7 @@ class Run:
     def start(self, config: TrainConfig, preparation: Preparation, num_classes: int, versions: Mapping) -> None:
         """Makes the folder and its config.json, after removing the files of a run to be overwritten."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for old in (self.weights, self.checkpoint, self.picture, self.metrics, self.config):
+        for old in (self.weights, self.checkpoint, self.picture, self.statistics, self.metrics, self.config):
             old.unlink(missing_ok=True)
         record = {
             "config": asdict(config),
