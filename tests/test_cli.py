@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoo import cli, data, fit
-from zoo.run import Run
+from zoo import cli, data, files, fit
+from zoo.run import Run, TrainConfig
 
 
 def call(capsys, *arguments):
@@ -195,3 +195,22 @@ def test_the_module_is_the_command():
     assert (process.returncode, process.stdout) == (2, "")
     assert process.stderr.startswith("zoo: ")
     assert process.stderr.count("\n") == 1
+
+
+def test_stats_compares_every_normalisation_and_draws_it(tmp_path, capsys):
+    config, run = TrainConfig("convnet_bn"), Run(tmp_path / "run")
+    splits, state = fit.prepare(config)
+    run.start(config, splits.train.prepare, splits.train.num_classes, versions={})
+    files.save(run.weights, state.variables, name=config.model)
+    code, out, _ = call(capsys, "stats", run.folder)
+    assert code == 0
+    assert "64 test images against the running statistics" in out
+    assert re.findall(r"^bn\d_\d", out, re.MULTILINE) == ["bn1_0", "bn1_1", "bn2_0", "bn2_1"]
+    assert f"picture: {run.statistics}" in out
+    assert run.statistics.read_bytes().startswith(b"\x89PNG")
+
+
+def test_stats_of_a_net_without_normalisation_is_one_line(run, capsys):
+    code, out, err = call(capsys, "stats", run)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "no batch normalisation" in err
