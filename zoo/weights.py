@@ -157,7 +157,8 @@ def from_torch(
         init = partial(_init, name, (*shape[:2], 1) if grayscale else shape, fields)
         made = jax.jit(lambda key: [flatten_dict(init(key))[path] for path in paths])  # and no other layer
         loaded |= dict(zip(paths, made(key), strict=True))
-    return unflatten_dict({path: jnp.array(loaded[path], leaf.dtype) for path, leaf in leaves.items()})
+    owned = {path: np.array(loaded[path], leaf.dtype, order="C") for path, leaf in leaves.items()}
+    return unflatten_dict(jax.device_put(owned))
 
 
 def to_torch(name: str, variables: Mapping[str, Any], *, layout: str | Layout = "torchvision") -> Arrays:
