@@ -6,7 +6,7 @@ parameter's gradient, the updated statistics, and our state dict loaded by torch
 
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -84,6 +84,20 @@ def compare(
     """
     with jax.enable_x64(True):
         return assert_within(_distances(make_torch, name, image_shape, layout, fields or {}, seed))
+
+
+def compare_structure(make_torch: Callable[[], Any], name: str, layout: Layout) -> None:
+    """Asserts the same keys and shapes, and computes nothing: for nets that take minutes to compile."""
+    import torch
+
+    _torchvision()  # torch's meta device imports it
+    with torch.device("meta"):
+        theirs = {key: tuple(value.shape) for key, value in make_torch().state_dict().items()}
+    row, model = zoo.variant(name), zoo.create(name)
+    images = jax.ShapeDtypeStruct((1, row.image_size, row.image_size, row.channels), jnp.float32)
+    variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
+    ours = {key: slot.torch_shape for key, slot in weights.slots(variables, layout).items()}
+    assert ours == {key: shape for key, shape in theirs.items() if not key.endswith(weights.COUNTER)}
 
 
 def _distances(make_torch, name, image_shape, layout, fields, seed):

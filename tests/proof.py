@@ -103,7 +103,7 @@ PROOFS = [
     Proof("pytorchcv/resnet50", "resnet50_v1", layouts.PYTORCHCV_RESNET, features=PYTORCHCV),
     Proof("timm/resnetv2_18", "resnetv2_18", "timm", features=PREACTIVATED, train=True),
     Proof("timm/resnetv2_34", "resnetv2_34", "timm", features=PREACTIVATED),
-    Proof("timm/resnetv2_50", "resnetv2_50", "timm", features=PREACTIVATED, train=True),
+    Proof("timm/resnetv2_50", "resnetv2_50", "timm", features=PREACTIVATED),
     Proof("pytorchcv/preresnet18", "preresnet18", layouts.PYTORCHCV_PRERESNET, TWICE_ACTIVATED, PYTORCHCV),
     Proof(
         "pytorchcv/preresnet50", "preresnet50", layouts.PYTORCHCV_PRERESNET, TWICE_ACTIVATED | STRIDED_1X1, PYTORCHCV

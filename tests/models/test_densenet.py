@@ -9,7 +9,7 @@ import pytest
 
 import zoo
 from tests import layouts
-from tests.live import compare, reference
+from tests.live import compare, compare_structure, reference
 from zoo import weights
 
 TEN = {"num_classes": 10}
@@ -101,7 +101,13 @@ def test_densenet264_equals_torchvisions_class_with_the_papers_table():
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("name", ["densenet250_k24_bc", "densenet190_k40_bc"])
+def test_deep_cifar_densenet_has_pytorchcvs_structure(name):
+    compare_structure(reference(f"pytorchcv/{name}_cifar10"), name, layouts.PYTORCHCV_DENSENET_CIFAR)
+
+
+@pytest.mark.parity
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["densenet100_k12_bc", "densenet250_k24_bc", "densenet190_k40_bc"])
-def test_cifar_densenet_equals_pytorchcv(name):
-    compare(reference(f"pytorchcv/{name}_cifar10"), name, (2, 32, 32, 3), layout=layouts.PYTORCHCV_DENSENET_CIFAR)
+def test_cifar_densenet_equals_pytorchcv():
+    name, layout = "densenet100_k12_bc", layouts.PYTORCHCV_DENSENET_CIFAR
+    compare(reference(f"pytorchcv/{name}_cifar10"), name, (2, 32, 32, 3), layout=layout)

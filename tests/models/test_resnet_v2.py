@@ -3,7 +3,7 @@
 import pytest
 
 from tests import layouts
-from tests.live import compare, reference
+from tests.live import compare, compare_structure, reference
 
 TEN = {"num_classes": 10}
 slow = pytest.mark.slow
@@ -86,3 +86,9 @@ def test_preresnet_equals_pytorchcv_without_its_second_activation(source, name):
 def test_cifar_preresnet_equals_pytorchcv_with_the_papers_shortcut_and_stride(name, depth, bottleneck, fields):
     make = he_cifar(depth, bottleneck=bottleneck)
     compare(make, name, (3, 27, 36, 3), layout=layouts.PYTORCHCV_PRERESNET_CIFAR, fields=fields)
+
+
+@pytest.mark.parity
+def test_preresnet1001_has_pytorchcvs_structure():
+    make = reference("pytorchcv/preresnet1001_cifar10")
+    compare_structure(make, "preresnet1001", layouts.PYTORCHCV_PRERESNET_CIFAR)
