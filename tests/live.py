@@ -21,7 +21,7 @@ from zoo import weights
 from zoo.models.layout import Layout
 
 ROUNDING = 1e-8  # float64's, after some hundred layers; relative to the root mean square
-NO_GRADIENT = 1e-6  # of the whole gradient's size: below it a leaf's own size is rounding (a bias before a BatchNorm)
+NO_GRADIENT = 1e-6  # of the largest leaf's size: below it a leaf's own size is rounding (a bias before a BatchNorm)
 
 
 def reference(source: str, **fields: Any) -> Callable[[], Any]:
@@ -140,7 +140,7 @@ def _distances(make_torch, name, image_shape, layout, fields, seed):
         yield _distance(f"{head} in training", value, their_heads[head])
     grads = weights.to_torch(name, {"params": grads}, layout=layout)
     assert set(grads) == set(their_grads)
-    least = NO_GRADIENT * _size(np.concatenate([g.ravel() for g in their_grads.values()]))
+    least = NO_GRADIENT * max(map(_size, their_grads.values()))
     for key, grad in grads.items():
         yield _distance(f"gradient of {key}", grad, their_grads[key], least)
     stats = weights.to_torch(name, updates, layout=layout) if updates else {}

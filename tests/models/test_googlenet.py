@@ -38,7 +38,8 @@ def composed():
     reference("torchvision/googlenet", init_weights=False)()  # makes torchvision importable
     from torch import nn
     from torch.nn import functional
-    from torchvision.models import googlenet as theirs
+    from torchvision.models.googlenet import GoogLeNet, InceptionAux
+    from torchvision.models.googlenet import Inception as TorchInception
 
     class ConvReLU(nn.Module):
         def __init__(self, inputs, outputs, **kwargs):
@@ -48,19 +49,19 @@ def composed():
         def forward(self, x):
             return functional.relu(self.conv(x))
 
-    class Inception(theirs.Inception):
+    class Inception(TorchInception):
         def __init__(self, inputs, ones, reduce3, threes, reduce5, fives, pooled):
             super().__init__(inputs, ones, reduce3, threes, reduce5, fives, pooled, ConvReLU)
             self.branch3[1] = ConvReLU(reduce5, fives, kernel_size=5, padding=2)
 
-    class Aux(theirs.InceptionAux):
+    class Aux(InceptionAux):
         def __init__(self, inputs, classes, dropout):
             super().__init__(inputs, classes, ConvReLU, dropout)
 
         def forward(self, x):
             return super().forward(functional.avg_pool2d(x, 5, 3))
 
-    net = theirs.GoogLeNet(**TEN, init_weights=False, blocks=[ConvReLU, Inception, Aux])
+    net = GoogLeNet(**TEN, init_weights=False, blocks=[ConvReLU, Inception, Aux])
     respond = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
     net.maxpool1 = nn.Sequential(nn.MaxPool2d(3, 2, ceil_mode=True), respond)
     net.maxpool2 = nn.Sequential(respond, nn.MaxPool2d(3, 2, ceil_mode=True))
