@@ -16,7 +16,6 @@ A batch is always normalised with its biased variance (divided by n); unbiased m
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -115,16 +114,18 @@ class BatchNorm(nn.Module):
         return y
 
 
-OPTIONS = ("statistics", "where", "axis_name", "group_size")
-
-
 @contextlib.contextmanager
-def batch_norm_options(**options: Any) -> Iterator[None]:
+def batch_norm_options(
+    *,
+    statistics: str | None = None,
+    where: Array | None = None,
+    axis_name: AxisName = None,
+    group_size: int | None = None,
+) -> Iterator[None]:
     """Hand call options to every `BatchNorm` called inside, so that no model needs to pass them on.
 
-    Args:
-      **options: any of `statistics`, `where`, `axis_name`, `group_size` of `BatchNorm.__call__`. What a call says
-        itself goes first, then the innermost of nested options.
+    The options are those of `BatchNorm.__call__`. They go before what a call says itself, the innermost of nested
+    ones before the outer ones; None says nothing.
 
     >>> import jax
     >>> norm, x = BatchNorm(), jnp.ones((4, 3))
@@ -132,12 +133,12 @@ def batch_norm_options(**options: Any) -> Iterator[None]:
     >>> with batch_norm_options(where=jnp.array([True, True, True, False])):  # the last row is padding
     ...     y, updates = norm.apply(variables, x, train=True, mutable=["batch_stats"])
     """
-    if unknown := sorted(set(options) - set(OPTIONS)):
-        raise TypeError(f"unknown batch norm options {unknown}: choose from {OPTIONS}.")
+    options = {"statistics": statistics, "where": where, "axis_name": axis_name, "group_size": group_size}
+    said = {name: value for name, value in options.items() if value is not None}
 
     def hand_over(call, args, kwargs, context):
         if isinstance(context.module, BatchNorm) and context.method_name == "__call__":
-            kwargs = options | kwargs
+            kwargs = kwargs | said
         return call(*args, **kwargs)
 
     with nn.intercept_methods(hand_over):

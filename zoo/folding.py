@@ -118,7 +118,8 @@ def _trace(model, variables, image_shape):
     with nn.intercept_methods(tag):
         images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
         jaxpr = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
-    feeds, unfoldable = {}, {}
+    feeds: dict[str, str] = {}
+    unfoldable: dict[str, str] = {}
     _search(jaxpr.jaxpr, feeds, unfoldable)
     for norm, layer in feeds.items():
         if list(feeds.values()).count(layer) > 1:
@@ -127,7 +128,8 @@ def _trace(model, variables, image_shape):
 
 
 def _search(jaxpr, feeds, unfoldable):
-    makers, users = {}, {}
+    makers: dict[Any, Any] = {}
+    users: dict[Any, list] = {}
     for equation in jaxpr.eqns:
         for variable in equation.invars:
             if not isinstance(variable, Literal):

@@ -133,10 +133,10 @@ def recalibrate(
     measure = _measure(model, "running")
     stats = jax.tree.map(np.asarray, variables.get("batch_stats", {}))
     for _ in range(len(jax.tree.leaves(stats)) // 2 + 1):
-        population: dict[str, tuple[float, np.ndarray, np.ndarray]] = {}
+        population: dict[str, tuple[Any, Any, Any]] = {}
         for batch in batches:
             for name, new in measure({**variables, "batch_stats": stats}, batch).items():
-                values = tuple(np.asarray(new[key], np.float64) for key in ("count", "mean", "var"))
+                values = float(new["count"]), np.float64(new["mean"]), np.float64(new["var"])
                 population[name] = _merge(population[name], values) if name in population else values
         if not population or not all(count for count, _, _ in population.values()):
             raise ValueError("nothing to recalibrate: no batch normalisation, no batch, or no valid row in any.")
