@@ -48,9 +48,7 @@ def test_an_epoch_visits_every_example_once_in_batches_of_one_shape(batch_size):
     assert len(made) == -(-355 // batch_size)
     assert {batch["image"].shape for batch in made} == {(batch_size, 8, 8, 1)}
     assert all(batch["mask"].all() for batch in made[:-1])
-    mask, images, labels = (
-        np.concatenate([batch[key] for batch in made]) for key in ("mask", "image", "label")
-    )
+    mask, images, labels = (np.concatenate([batch[key] for batch in made]) for key in ("mask", "image", "label"))
     assert mask.sum() == 355
     every_image_once(test, images[mask])
     np.testing.assert_array_equal(np.sort(labels[mask]), np.sort(test.labels))
