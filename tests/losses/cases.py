@@ -1,9 +1,12 @@
 """Every public loss with inputs that suit it, a slow and obvious reference in NumPy, and its perfect prediction."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from zoo import losses
@@ -11,7 +14,7 @@ from zoo import losses
 CLASSES = 4
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Case:
     loss: Callable[..., Any]
     draw: Callable[[np.random.Generator, float], tuple[np.ndarray, np.ndarray]]
@@ -22,6 +25,21 @@ class Case:
     @property
     def name(self) -> str:
         return self.loss.__name__
+
+    @functools.cached_property
+    def compiled(self) -> list[Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]]]:
+        """For each set of options the loss, its automatic and its closed gradient: one compilation is quicker."""
+        return [value_and_both_gradients(self.loss, **options) for options in self.options]
+
+
+def value_and_both_gradients(loss: Callable[..., Any], **options: Any) -> Callable[[Any, Any], tuple[jax.Array, ...]]:
+    @jax.jit
+    def both(predictions, targets):
+        automatic = jax.grad(lambda p: jnp.sum(loss(p, targets, **options)))(predictions)
+        closed = losses.gradient_of[loss](predictions, targets, **options)
+        return loss(predictions, targets, **options), automatic, closed
+
+    return both
 
 
 def one_hot(labels: np.ndarray, classes: int = CLASSES) -> np.ndarray:

@@ -1,8 +1,6 @@
 """What can be true of a loss: one function a property, each given a case and numbers to draw its inputs with."""
 
-import functools
 import itertools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +8,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from tests.losses.cases import CLASSES, Case, one_hot
+from tests.losses.cases import CLASSES, Case, one_hot, value_and_both_gradients
 from zoo import losses
 from zoo.losses import gradient_of
 
 HUGE = 1e4
-
-
-def gradient(case: Case, predictions: Any, targets: Any, **options: Any) -> jax.Array:
-    """By automatic differentiation: each example's loss with respect to its own predictions."""
-    return jax.grad(lambda p: jnp.sum(case.loss(p, targets, **options)))(jnp.asarray(predictions))
 
 
 def doubled(case: Case, rng: np.random.Generator, scale: float = 1.0):
@@ -34,13 +27,10 @@ def doubled(case: Case, rng: np.random.Generator, scale: float = 1.0):
 
 def equals_its_slow_reference(case, rng, scale):
     predictions, targets = case.draw(rng, scale)
-    for options in case.options:
-        expected = case.reference(
-            predictions.astype(np.float64),
-            targets.astype(np.float64) if targets.dtype == np.float32 else targets,
-            **options,
-        )
-        assert_allclose(case.loss(predictions, targets, **options), expected, rtol=2e-5, atol=2e-5)
+    in_double = [a.astype(np.float64) if a.dtype == np.float32 else a for a in (predictions, targets)]
+    for options, compiled in zip(case.options, case.compiled, strict=True):
+        value, _, _ = compiled(predictions, targets)
+        assert_allclose(value, case.reference(*in_double, **options), rtol=2e-5, atol=2e-5)
 
 
 def is_non_negative(case, rng, scale):
@@ -104,11 +94,11 @@ def does_not_depend_on_a_shift_of_the_logits(case, rng, scale):
 
 def has_the_closed_form_gradient(case, rng, scale):
     predictions, targets = case.draw(rng, scale)
-    for options in case.options:
-        closed = gradient_of[case.loss](predictions, targets, **options)
+    for compiled in case.compiled:
+        _, automatic, closed = compiled(predictions, targets)
         assert closed.dtype == jnp.float32
         assert closed.shape == predictions.shape
-        assert_allclose(closed, gradient(case, predictions, targets, **options), rtol=1e-4, atol=1e-5)
+        assert_allclose(closed, automatic, rtol=1e-4, atol=1e-5)
 
 
 # Fixed inputs: these cost a compilation or do not gain by more numbers.
@@ -131,14 +121,12 @@ def has_the_hessian_of_its_closed_form_gradient(case, rng):
 def has_the_gradient_of_finite_differences_in_float64(case, rng):
     with jax.enable_x64(True):
         predictions, targets = doubled(case, rng)
-        for options in case.options:
-            loss = functools.partial(case.loss, **options)
-            assert loss(predictions, targets).dtype == jnp.float64
-            closed = gradient_of[case.loss](predictions, targets, **options)
-            assert closed.dtype == jnp.float64
+        for compiled in case.compiled:
+            value, _, closed = compiled(predictions, targets)
+            assert value.dtype == closed.dtype == jnp.float64
             direction = rng.normal(size=predictions.shape)
             # a step that crosses no joint of 1e-6 and still leaves eight digits
-            ahead, behind = (jnp.sum(loss(predictions + s * direction, targets)) for s in (1e-7, -1e-7))
+            ahead, behind = (np.sum(compiled(predictions + s * direction, targets)[0]) for s in (1e-7, -1e-7))
             assert_allclose(np.sum(closed * direction), (ahead - behind) / 2e-7, rtol=1e-6, atol=1e-7)
 
 
@@ -158,24 +146,21 @@ def computes_half_precision_in_float32(case, rng):
     for dtype in (jnp.bfloat16, jnp.float16):
         predictions, targets = case.draw(rng, 1.0)
         half = jnp.asarray(predictions).astype(dtype)
-        loss = case.loss(half, targets)
-        assert loss.dtype == jnp.float32
-        assert_allclose(loss, case.loss(half.astype(jnp.float32), targets), rtol=0)
-        derivative = gradient(case, half, targets)
-        assert derivative.dtype == dtype
-        assert jnp.all(jnp.isfinite(derivative))
+        value, automatic, _ = case.compiled[0](half, targets)
+        assert value.dtype == jnp.float32
+        assert_allclose(value, case.compiled[0](half.astype(jnp.float32), targets)[0], rtol=1e-6)
+        assert automatic.dtype == dtype
+        assert jnp.all(jnp.isfinite(automatic))
 
 
 def is_finite_for_huge_predictions(case, rng):
     """Of +-1e4, of either sign against either target, in value and gradient, in every precision."""
     predictions, targets = case.draw(rng, 1.0)
     signs = np.sign(predictions)
-    for dtype, sign, options in itertools.product((jnp.float32, jnp.bfloat16, jnp.float16), (1, -1), case.options):
-        huge = jnp.asarray(HUGE * sign * signs).astype(dtype)
-        assert jnp.all(jnp.isfinite(case.loss(huge, targets, **options)))
-        automatic = gradient(case, huge, targets, **options)
+    for dtype, sign, compiled in itertools.product((jnp.float32, jnp.bfloat16, jnp.float16), (1, -1), case.compiled):
+        value, automatic, closed = compiled(jnp.asarray(HUGE * sign * signs).astype(dtype), targets)
+        assert jnp.all(jnp.isfinite(value))
         assert jnp.all(jnp.isfinite(automatic))
-        closed = gradient_of[case.loss](huge, targets, **options)
         assert_allclose(automatic.astype(jnp.float32), closed, rtol=1e-2, atol=1e-5)
 
 
@@ -187,9 +172,9 @@ def is_finite_for_certain_predictions(case, rng):
             probabilities = jnp.asarray(certain).astype(dtype)
             assert jnp.all(jnp.isfinite(case.loss(probabilities, targets)))
             # In float16 a slope of 1e12 has no other name than infinity.
-            automatic = gradient(case, probabilities.astype(jnp.float32), targets)
+            _, automatic, closed = case.compiled[0](probabilities.astype(jnp.float32), targets)
             assert jnp.all(jnp.isfinite(automatic))
-            assert_allclose(gradient_of[case.loss](probabilities, targets), automatic, rtol=1e-5)
+            assert_allclose(closed, automatic, rtol=1e-5)
 
 
 def takes_targets_of_zero_probability(case, rng):
@@ -197,7 +182,7 @@ def takes_targets_of_zero_probability(case, rng):
     predictions, targets = case.draw(rng, 1.0)
     targets = one_hot(np.argmax(targets, -1)) if targets.ndim == predictions.ndim else one_hot(targets)
     for argument in (0, 1):
-        derivative = jax.grad(lambda *a: jnp.sum(case.loss(*a)), argument)(jnp.asarray(predictions), targets)
+        derivative = jax.jit(jax.grad(lambda *a: jnp.sum(case.loss(*a)), argument))(predictions, targets)
         assert jnp.all(jnp.isfinite(derivative))
 
 
@@ -208,7 +193,7 @@ def survives_a_logit_of_minus_infinity(case, rng):
     masked = logits.copy()
     masked[..., -1] = -np.inf
     assert_allclose(case.loss(masked, labels), case.loss(np.where(masked < -9, -HUGE, logits), labels), rtol=1e-6)
-    assert jnp.all(jnp.isfinite(gradient(case, masked, labels)))
+    assert jnp.all(jnp.isfinite(case.compiled[0](masked, labels)[1]))
 
 
 def answers_nan_for_a_label_that_is_no_class(case, rng):
@@ -217,39 +202,36 @@ def answers_nan_for_a_label_that_is_no_class(case, rng):
     for wrong in (-1, CLASSES):
         spoilt = labels.copy()
         spoilt[0] = wrong
-        loss = case.loss(logits, spoilt)
-        assert jnp.isnan(loss[0])
-        assert_allclose(loss[1:], case.loss(logits, labels)[1:])
+        value, _, closed = case.compiled[0](logits, spoilt)
+        assert jnp.isnan(value[0])
+        assert_allclose(value[1:], case.compiled[0](logits, labels)[0][1:])
+        assert jnp.all(closed[0] == 0)
         mask = jnp.arange(len(labels)) > 0
-        masked = jax.grad(lambda z, y=spoilt, m=mask: losses.reduce(case.loss(z, y), where=m))(logits)
+        masked = jax.jit(jax.grad(lambda z, y, m=mask: losses.reduce(case.loss(z, y), where=m)))(logits, spoilt)
         assert jnp.all(jnp.isfinite(masked))
         assert jnp.all(masked[0] == 0)
-        assert jnp.all(gradient_of[case.loss](logits, spoilt)[0] == 0)
 
 
 def maps_over_a_new_axis(case, rng):
     """`vmap` over batches is the loop over batches; so does `jit` of `grad` of it."""
     batches = [case.draw(rng, 1.0) for _ in range(2)]
     predictions, targets = (np.stack(arrays) for arrays in zip(*batches, strict=True))
-    mapped = jax.vmap(case.loss)(predictions, targets)
-    assert_allclose(mapped, np.stack([case.loss(*batch) for batch in batches]), rtol=1e-5, atol=1e-6)
+    mapped = jax.jit(jax.vmap(case.loss))(predictions, targets)
     derivatives = jax.jit(jax.vmap(jax.grad(lambda p, t: jnp.sum(case.loss(p, t)))))(predictions, targets)
-    expected = np.stack([gradient_of[case.loss](*batch) for batch in batches])
-    assert_allclose(derivatives, expected, rtol=1e-4, atol=1e-5)
+    looped = [case.compiled[0](*batch) for batch in batches]
+    assert_allclose(mapped, np.stack([value for value, _, _ in looped]), rtol=1e-5, atol=1e-6)
+    assert_allclose(derivatives, np.stack([closed for _, _, closed in looped]), rtol=1e-4, atol=1e-5)
 
 
 def is_smooth_at_its_joints(case, rng):
     """Value and slope on both sides of where the formula changes."""
     joints = {"smooth_l1": ("beta", 0.7), "huber": ("delta", 0.7), "log_cosh": (None, 1.0)}
     option, joint = joints[case.name]
-    options = {option: joint} if option else {}
+    compiled = value_and_both_gradients(case.loss, **({option: joint} if option else {}))
     with jax.enable_x64(True):
         for sign in (-1, 1):
-            sides = sign * joint * (1 + np.array([-1e-9, 0, 1e-9]))
-            zero = np.zeros(3)
-            assert_allclose(np.ptp(case.loss(sides, zero, **options)), 0, atol=1e-8)
-            assert_allclose(np.ptp(gradient(case, sides, zero, **options)), 0, atol=1e-8)
-            assert_allclose(np.ptp(gradient_of[case.loss](sides, zero, **options)), 0, atol=1e-8)
+            for number in compiled(sign * joint * (1 + np.array([-1e-9, 0, 1e-9])), np.zeros(3)):
+                assert_allclose(np.ptp(number), 0, atol=1e-8)
 
 
 def does_not_broadcast(case, rng):

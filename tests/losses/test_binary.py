@@ -25,7 +25,7 @@ SOFT = RNG.uniform(size=(6, 3)).astype(np.float32)
 
 
 def gradient(loss, scores, labels, **options):
-    return jax.grad(lambda z: jnp.sum(loss(z, labels, **options)))(jnp.asarray(scores))
+    return jax.jit(jax.grad(lambda z: jnp.sum(loss(z, labels, **options))))(scores)
 
 
 @pytest.mark.parametrize("labels", [LABELS, LABELS.astype(bool), SOFT], ids=["integer", "bool", "soft"])

@@ -23,7 +23,7 @@ LABELS = np.array([0, 3, 2, 1, 2, 0])
 
 
 def gradient(loss, logits, labels, **options):
-    return jax.grad(lambda z: jnp.sum(loss(z, labels, **options)))(jnp.asarray(logits))
+    return jax.jit(jax.grad(lambda z: jnp.sum(loss(z, labels, **options))))(logits)
 
 
 # Softmax cross entropy.

@@ -19,6 +19,7 @@ from zoo.losses import (
     logistic_loss,
 )
 
+fit_compiled = jax.jit(fit_logistic_regression, static_argnames=("l1", "l2", "solver", "tolerance", "max_steps"))
 PENALTIES = [{}, {"l2": 0.3}, {"l1": 0.2}, {"l1": 0.2, "l2": 0.3}]
 LABELS = {"8 or not": lambda digit: digit == 8, "odd or even": lambda digit: digit % 2}
 
@@ -51,7 +52,7 @@ def test_logistic_gradient_is_the_derivative(penalty, float64):
     w[1] = 0  # where |w| has no derivative both say 0
     assert gradient_of[logistic_loss] is logistic_gradient
     dw, db = logistic_gradient(w, b, x, y, **penalty)
-    automatic = jax.grad(logistic_loss, (0, 1))(jnp.asarray(w), jnp.asarray(b), x, y, **penalty)
+    automatic = jax.jit(jax.grad(logistic_loss, (0, 1)))(w, b, x, y, **penalty)
     assert_allclose(dw, automatic[0], rtol=1e-10)
     assert_allclose(db, automatic[1], rtol=1e-10)
     step = 1e-6 * np.array([1.0, 0.0, -2.0])
@@ -63,7 +64,7 @@ def test_logistic_gradient_is_the_derivative(penalty, float64):
 def test_logistic_hessian_is_the_second_derivative(l2, float64):
     w, b, x, y = problem()
     theta = jnp.append(w, b)
-    automatic = jax.hessian(lambda t: logistic_loss(t[:-1], t[-1], x, y, l2=l2))(theta)
+    automatic = jax.jit(jax.hessian(lambda t: logistic_loss(t[:-1], t[-1], x, y, l2=l2)))(theta)
     closed = logistic_hessian(w, b, x, y, l2=l2)
     assert_allclose(closed, automatic, rtol=1e-10, atol=1e-14)
     assert np.linalg.eigvalsh(closed).min() > 0  # convex
@@ -84,7 +85,7 @@ def test_the_loss_of_certain_mistakes_is_finite_in_half_precision_too():
 def test_fit_equals_scikit_learn_on_the_digits(labels, solver, digits, float64):
     x, y = digits[0], LABELS[labels](digits[1])
     reference = LogisticRegression(C=1.0, tol=1e-10, max_iter=5000).fit(x, y)
-    fit = fit_logistic_regression(x, y, l2=1 / len(x), solver=solver, tolerance=1e-9)
+    fit = fit_compiled(x, y, l2=1 / len(x), solver=solver, tolerance=1e-9)
     assert fit.converged
     assert_allclose(fit.weights, reference.coef_[0], rtol=0, atol=1e-4)
     assert_allclose(fit.bias, reference.intercept_[0], rtol=0, atol=1e-4)
@@ -93,7 +94,7 @@ def test_fit_equals_scikit_learn_on_the_digits(labels, solver, digits, float64):
 def test_fit_equals_scikit_learn_in_float32(digits):
     x, y = digits[0].astype(np.float32), digits[1] == 8
     reference = LogisticRegression(C=0.1, tol=1e-10, max_iter=5000).fit(digits[0], y)
-    fit = fit_logistic_regression(x, y, l2=10 / len(x), tolerance=1e-6)
+    fit = fit_compiled(x, y, l2=10 / len(x), tolerance=1e-6)
     assert fit.converged
     assert fit.weights.dtype == jnp.float32
     assert_allclose(fit.weights, reference.coef_[0], rtol=0, atol=1e-4)
@@ -107,7 +108,7 @@ def test_proximal_fit_equals_scikit_learn_and_is_sparse(ratio, digits, float64):
     reference = LogisticRegression(C=0.3, l1_ratio=ratio, solver="saga", tol=1e-9, max_iter=20000, random_state=0).fit(
         x, y
     )
-    fit = fit_logistic_regression(
+    fit = fit_compiled(
         x, y, l1=ratio * strength, l2=(1 - ratio) * strength, solver="proximal", tolerance=1e-9, max_steps=20000
     )
     assert fit.converged
@@ -120,7 +121,7 @@ def test_proximal_fit_equals_scikit_learn_and_is_sparse(ratio, digits, float64):
 
 def test_all_solvers_find_one_minimum(float64):
     _, _, x, y = problem()
-    solve = functools.partial(fit_logistic_regression, x, y, l2=0.1, tolerance=1e-8)
+    solve = functools.partial(fit_compiled, x, y, l2=0.1, tolerance=1e-8)
     fits = [solve(solver=solver) for solver in ("newton", "lbfgs", "proximal")]
     for fit in fits:
         assert fit.converged
@@ -132,7 +133,7 @@ def test_the_bias_is_not_penalised(float64):
     """However strong the penalty on the weights, the bias fits the share of ones."""
     _, _, x, y = problem()
     for penalty in ({"l2": 1e6}, {"l1": 1e6, "solver": "proximal"}):
-        fit = fit_logistic_regression(x, y, tolerance=1e-9, **penalty)
+        fit = fit_compiled(x, y, tolerance=1e-9, **penalty)
         assert_allclose(fit.weights, 0, atol=1e-6)
         assert_allclose(fit.bias, np.log(y.mean() / (1 - y.mean())), rtol=1e-5)
 
@@ -142,7 +143,7 @@ def test_newton_takes_big_steps_back_and_constant_features_for_nothing(float64):
     rng = np.random.default_rng(1)
     x = np.concatenate([30 * rng.normal(size=(40, 2)), np.zeros((40, 1))], 1)
     y = (x[:, 0] + 20 * rng.normal(size=40) > 5).astype(int)
-    fit = fit_logistic_regression(x, y, tolerance=1e-8)
+    fit = fit_compiled(x, y, tolerance=1e-8)
     assert fit.converged
     assert fit.weights[2] == 0
     reference = LogisticRegression(C=np.inf, tol=1e-12, max_iter=10000).fit(x, y)
@@ -151,12 +152,12 @@ def test_newton_takes_big_steps_back_and_constant_features_for_nothing(float64):
 
 def test_a_fit_that_did_not_arrive_says_so(float64):
     _, _, x, y = problem()
-    assert not fit_logistic_regression(x, y, l2=0.1, solver="lbfgs", max_steps=1).converged
+    assert not fit_compiled(x, y, l2=0.1, solver="lbfgs", max_steps=1).converged
 
 
 def test_fit_runs_under_jit():
     _, _, x, y = problem(np.float32)
-    compiled = jax.jit(functools.partial(fit_logistic_regression, l2=0.1))(x, y)
+    compiled = fit_compiled(x, y, l2=0.1)
     assert_allclose(compiled.weights, fit_logistic_regression(x, y, l2=0.1).weights, atol=1e-5)
 
 

@@ -14,7 +14,7 @@ ZERO = np.zeros_like(ERRORS)
 
 
 def slope(loss, errors, **options):
-    return jax.vmap(jax.grad(lambda e: loss(e, jnp.zeros_like(e), **options)))(jnp.asarray(errors))
+    return jax.jit(jax.vmap(jax.grad(lambda e: loss(e, jnp.zeros_like(e), **options))))(errors)
 
 
 def test_l2_is_twice_optaxs_l2_loss():

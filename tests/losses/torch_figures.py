@@ -25,7 +25,7 @@ def figures(seed: int) -> dict[str, dict[str, Any]]:
         return F.one_hot(y, CLASSES).double()
 
     real = 2 * rng.normal(size=12), rng.normal(size=12)
-    real[0][:4] = real[1][:4] + [0.0, 1.0, -0.5, 1e4]  # the target, two joints, far out
+    real[0][:4] = real[1][:4] + np.array([0.0, 1.0, -0.5, 1e4])  # the target, two joints, far out
     binary = 3 * rng.normal(size=(5, CLASSES)), rng.integers(0, 2, (5, CLASSES))
     binary[0][0] = [1e4, -1e4, 1e4, -1e4]
     soft = binary[0], rng.uniform(size=(5, CLASSES))
