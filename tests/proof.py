@@ -192,7 +192,8 @@ class Subject:
         logits, outputs = answer if ends else (answer, {})
         yield from _logits("logits", logits, figures.get("logits", figures))
         maps = {self.proof.features.get(end, end): value for end, value in outputs.items()}
-        for path, value in flatten_dict(captured.get("intermediates", {})).items():
+        insides_first = sorted(flatten_dict(captured.get("intermediates", {})).items(), key=lambda item: -len(item[0]))
+        for path, value in insides_first:  # where a layer and its block share a name of torch's, it is the layer's
             if len(path) > 1 and not isinstance(value[0], tuple):
                 maps.setdefault(self.torch_name(path[:-1]), value[0])
         for name in sorted(set(maps) & set(features)):
