@@ -26,3 +26,9 @@ def test_weight_layers_and_parameters_are_those_of_tables_1_and_2(depth, million
 )
 def test_other_members_and_sizes_equal_torchvision(name, size):
     compare(reference(f"torchvision/{name}", **TEN), name, (2, *size, 3), fields=TEN)
+
+
+@pytest.mark.parity
+def test_timm_s_naming_is_timm_s():
+    """It writes the first two dense layers as convolutions. The same as torchvision's at 224 and below."""
+    compare(reference("timm/vgg11", **TEN), "vgg11", (2, 64, 96, 3), layout="timm", fields=TEN)
