@@ -28,8 +28,8 @@ class Folded:
 
     Attributes:
       model: the unbound module, as it was.
-      variables: those of the model, with scaled kernels, and of a folded normalisation only its `shift`, at the
-        place of its parameters.
+      variables: those of the model with scaled kernels, and `shifts`: `{normalisation: [channels]}`, what is left of
+        the folded ones.
       layers: `{normalisation: layer it is folded into}`.
     """
 
@@ -46,7 +46,7 @@ class Folded:
         def shift_only(call, args, kwargs, context):
             name = "/".join(context.module.path)
             if context.method_name == "__call__" and name in self.layers:
-                shift = _at(variables["params"], name)["shift"].astype(args[0].dtype)
+                shift = variables["shifts"][name].astype(args[0].dtype)
                 return args[0] + shift.reshape((1,) * (args[0].ndim - 1) + shift.shape)
             return call(*args, **kwargs)
 
@@ -84,18 +84,17 @@ def fold(
         reasons = "; ".join(f"{name} {why}" for name, why in refused.items())
         raise ValueError(f"cannot fold every normalisation: {reasons}. Pass keep={list(refused)} to leave them.")
     params = jax.tree.map(lambda leaf: leaf, variables["params"])  # new dicts, the same arrays
+    shifts = {}
     for name, (layer, epsilon) in feeds.items():
-        norm, running = _at(params, name), _at(variables["batch_stats"], name)
+        norm, running = _at(params, name, {}), _at(variables["batch_stats"], name)
         factor = norm.get("scale", 1) / jnp.sqrt(running["var"] + epsilon)
         made = _at(params, layer)
         for key, value in made.items():
             wide = value.astype(factor.dtype) * factor.reshape((1,) * (value.ndim - 1) + (-1,))
             made[key] = wide.astype(value.dtype)
-        shift = norm.get("bias", 0) - running["mean"] * factor
-        norm.clear()
-        norm["shift"] = shift
+        shifts[name] = norm.get("bias", 0) - running["mean"] * factor
     layers = {name: layer for name, (layer, _) in feeds.items()}
-    return Folded(model, {**variables, "params": params}, layers)
+    return Folded(model, {**variables, "params": params, "shifts": shifts}, layers)
 
 
 def _trace(model, variables, image_shape):
@@ -156,7 +155,8 @@ def _search(jaxpr, feeds, unfoldable):
             feeds[norm] = layer
 
 
-def _at(tree, path):
+def _at(tree, path, default=None):
+    """What is at the path; a normalisation without scale and bias has no parameters, and gets the default."""
     for key in path.split("/") if path else ():
-        tree = tree[key]
+        tree = tree[key] if default is None else tree.get(key, default)
     return tree

@@ -74,14 +74,15 @@ def format_statistics(rows: Sequence[LayerStatistics]) -> str:
     """The rows as a table of plain text.
 
     >>> print(format_statistics([LayerStatistics("bn1", 64, 0.25, 1.5, 0.9, 0.5, 2.0)]))
-    layer  channels  mean off by  at most  variance x  from   to
-    bn1          64        0.250    1.500       0.900 0.500 2.000
+    layer  channels  mean off by  at most  variance times    from      to
+    bn1          64        0.250    1.500           0.900   0.500   2.000
     """
     width = max(len("layer"), *(len(row.layer) for row in rows))
-    lines = [f"{'layer':<{width}}  channels  mean off by  at most  variance x  from   to"]
+    lines = [f"{'layer':<{width}}  channels  mean off by  at most  variance times    from      to"]
     for row in rows:
-        numbers = f"{row.distance:11.3f}  {row.max_distance:7.3f}  {row.variance_ratio:10.3f}"
-        lines.append(f"{row.layer:<{width}}  {row.channels:8}  {numbers} {row.min_ratio:.3f} {row.max_ratio:.3f}")
+        means = f"{row.distance:11.3f}  {row.max_distance:7.3f}"
+        ratios = f"{row.variance_ratio:14.3f}  {row.min_ratio:6.3f}  {row.max_ratio:6.3f}"
+        lines.append(f"{row.layer:<{width}}  {row.channels:8}  {means}  {ratios}")
     return "\n".join(lines)
 
 
