@@ -36,7 +36,7 @@ class Proof:
       name: of our model.
       layout: one of the model's own, or a `Layout` where only the tests need it.
       fields: of the model; dropout is always off.
-      features: `{our endpoint: torch's module}` where the names differ.
+      features: `{our endpoint: torch's module}` where the names differ, `{torch's module: ""}` where ours is not it.
       train: whether CI's everyday run does the training figures too; `slow` tests do all.
       evaluate: whether it does the evaluation; not where the weights take long to draw, or a twin is evaluated.
     """
@@ -66,6 +66,7 @@ INCEPTION_RESNET_V1 = {"stem": "features.init_block", "block35": "features.stage
     "features": "features.final_pool",
 }
 PREACTIVATED = {f"layer{i + 1}": f"stages.{i}" for i in range(4)} | {"features": "head.global_pool"}
+PREACTIVATED |= {"norm": ""}  # timm's rectifies too
 DENSENET = {f"denseblock{i}": f"features.denseblock{i}" for i in range(1, 5)} | {"stem": "features.pool0"}
 PYTORCHCV = {"stem": "features.init_block", "features": "features.final_pool"} | {
     f"{stage}{i}": f"features.stage{i}" for stage in ("layer", "denseblock") for i in range(1, 5)
@@ -195,7 +196,8 @@ class Subject:
         insides_first = sorted(flatten_dict(captured.get("intermediates", {})).items(), key=lambda item: -len(item[0]))
         for path, value in insides_first:  # where a layer and its block share a name of torch's, it is the layer's
             if len(path) > 1 and not isinstance(value[0], tuple):
-                maps.setdefault(self.torch_name(path[:-1]), value[0])
+                name = self.torch_name(path[:-1])
+                maps.setdefault(self.proof.features.get(name, name), value[0])
         for name in sorted(set(maps) & set(features)):
             yield from _feature(name, maps[name], features[name])
 

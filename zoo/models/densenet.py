@@ -135,9 +135,9 @@ def cifar(depth: int, growth: int, params: int, macs: int, **row) -> Variant:
 def plain(depth: int, growth: int, params: int, macs: int, **row) -> Variant:
     """The first net of the paper, without bottlenecks and compression, with 16 maps from the stem."""
     depths = ((depth - 4) // 3,) * 3
-    fields = {"growth": growth, "depths": depths, "stem": 16, "compression": 1.0}
-    make = partial(CifarDenseNet, bottleneck=False, **fields)
-    return ROW(make, params, macs, image_size=32, endpoints=endpoints(1, **fields), reference="the paper", **row)
+    make = partial(CifarDenseNet, growth=growth, depths=depths, stem=16, bottleneck=False, compression=1.0)
+    ends = endpoints(1, 16, growth, depths, 1.0)
+    return ROW(make, params, macs, image_size=32, endpoints=ends, reference="the paper", **row)
 
 
 def tv(name: str, top1: float, top5: float) -> Weights:
