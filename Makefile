@@ -2,7 +2,7 @@
 .PHONY: demo test test-all lint notebooks constraints
 
 demo: .venv/installed
-	.venv/bin/zoo train resnet20 --data digits --epochs 15 --out runs/demo --overwrite
+	.venv/bin/zoo train resnet20 --data digits --epochs 20 --out runs/demo --overwrite
 
 test: .venv/installed
 	.venv/bin/python -m pytest -n 2

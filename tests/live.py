@@ -32,9 +32,9 @@ def reference(source: str, **fields: Any) -> Callable[[], Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the libraries' own deprecations
             if library == "torchvision":
-                return _torchvision().models.get_model(net, weights=None, **fields)
+                return torchvision_of_cpu().models.get_model(net, weights=None, **fields)
             if library == "timm":
-                _torchvision()  # timm imports it
+                torchvision_of_cpu()  # timm imports it
                 from timm import create_model
 
                 return create_model(net, pretrained=False, **fields)
@@ -46,7 +46,7 @@ def reference(source: str, **fields: Any) -> Callable[[], Any]:
 
 
 @cache
-def _torchvision():
+def torchvision_of_cpu():
     """The module. Its CUDA wheel beside a CPU build of torch misses two schemas: they are declared for it."""
     import torch
 
@@ -90,7 +90,7 @@ def compare_structure(make_torch: Callable[[], Any], name: str, layout: Layout) 
     """Asserts the same keys and shapes, and computes nothing: for nets that take minutes to compile."""
     import torch
 
-    _torchvision()  # torch's meta device imports it
+    torchvision_of_cpu()  # torch's meta device imports it
     with torch.device("meta"):
         theirs = {key: tuple(value.shape) for key, value in make_torch().state_dict().items()}
     row, model = zoo.variant(name), zoo.create(name)

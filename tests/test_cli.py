@@ -3,12 +3,16 @@
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
+import zoo
 from zoo import cli, data, files, fit
 from zoo.run import Run, TrainConfig
 
@@ -141,7 +145,29 @@ def test_a_picture_that_cannot_be_read_is_one_line(run, tmp_path, name, message,
 
 
 def test_predict_without_a_picture_is_one_line(run, capsys):
-    assert call(capsys, "predict", run) == (2, "", "zoo: No picture given: zoo predict RUN IMAGE...\n")
+    code, out, err = call(capsys, "predict", run)
+    assert (code, out) == (2, "")
+    assert err.startswith("zoo: No picture given: zoo predict RUN IMAGE...")
+
+
+def test_weights_are_converted_verified_and_put_to_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = zoo.create("resnet20")
+    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    zoo.save("ours.safetensors", variables, name="resnet20")
+    theirs, picture, names = Path("theirs.safetensors"), Path("grey.png"), Path("names.txt")
+    Image.new("RGB", (40, 50), "grey").save(picture)
+    names.write_text("\n".join(f"class {i}" for i in range(10)))
+    convert = ("convert", "resnet20", "ours.safetensors", theirs, "--layout", "torchvision")
+    assert call(capsys, *convert, "--preprocessing", '{"size": 32}')[0] == 0
+    assert "269,722 parameters" in call(capsys, "verify", "resnet20", theirs)[1]
+    code, out, _ = call(capsys, "predict", "resnet20", picture, "--weights", theirs, "--labels", names)
+    assert code == 0
+    assert re.search(r"grey.png +class \d  \d+\.\d %", out)
+    code, out, err = call(capsys, "verify", "resnet32", theirs)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "resnet20" in err
+    assert call(capsys, "predict", "resnet20", picture, "--weights", theirs, "--invert")[0] == 2
 
 
 def test_a_run_that_was_spoilt_is_one_line(run, tmp_path, capsys):

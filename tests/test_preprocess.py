@@ -25,7 +25,7 @@ def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
     [Weights("x"), Weights("x", size=96, crop=0.75, interpolation="bicubic"), Weights("x", size=98, crop=1.0)],
 )
 def test_prepare_equals_torchvision_s_transforms(size, weights):
-    transforms = live._torchvision().transforms
+    transforms = live.torchvision_of_cpu().transforms
     theirs = transforms.Compose(
         [
             transforms.Resize(round(weights.size / weights.crop), transforms.InterpolationMode(weights.interpolation)),

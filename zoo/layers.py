@@ -134,6 +134,8 @@ def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, count_
 
 def adaptive_avg_pool(x: jax.Array, size: Pair) -> jax.Array:
     """`[N, H, W, C] -> [N, h, w, C]`: output i is the mean of rows i H // h to ceil((i + 1) H / h), as in torch."""
+    if x.shape[1:3] == pair(size):
+        return x
     rows, columns = (_windows(n, m, x.dtype) for n, m in zip(x.shape[1:3], pair(size), strict=True))
     return jnp.einsum("nhwc,ph,qw->npqc", x, rows, columns)
 

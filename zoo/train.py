@@ -63,7 +63,9 @@ def create_train_state(
     if len(image_shape) != 3:
         raise ValueError(f"image_shape={image_shape}: pass (height, width, channels), without the batch.")
     init_key, step_key = jax.random.split(key)
-    init = jax.jit(partial(model.init, train=False))
+    # Compiled for a single call: not optimising takes a quarter of the time on a CPU (benchmarks/README.md).
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    init = jax.jit(partial(model.init, train=False), compiler_options=options)
     variables = init(init_key, jnp.zeros((1, *image_shape), jnp.float32))
     params = variables["params"]
     return TrainState(

@@ -80,6 +80,8 @@ def slots(variables: Mapping[str, Any], layout: Layout | str) -> dict[str, Slot]
             stored = tuple(shape[i] for i in np.argsort(axes))
             if kind == "kernel" and "/".join(modules) in layout.flattened:
                 stored = (stored[0], int(np.prod(stored[1:])))
+            if kind == "kernel" and "/".join(modules) in layout.pointwise:
+                stored = (*stored, 1, 1)
         if key in found:
             two = f"{'/'.join(found[key].path)} and {'/'.join(path)}"
             raise ValueError(f"the layout has one key, {key!r}, for two arrays: {two}.")
@@ -161,10 +163,13 @@ def from_torch(
     return unflatten_dict(jax.device_put(owned))
 
 
-def to_torch(name: str, variables: Mapping[str, Any], *, layout: str | Layout = "torchvision") -> Arrays:
-    """The state dict `{key: array}` that torch's own class loads with `strict=True`; undoes `from_torch`."""
+def to_torch(name: str, variables: Mapping[str, Any], *, layout: str | Layout | None = None) -> Arrays:
+    """The state dict `{key: array}` that torch's own class loads with `strict=True`; undoes `from_torch`.
+
+    `layout` is one of `layouts(name)`, by default the first, which is torchvision's where it has the net.
+    """
     leaves = flatten_dict(dict(variables))
-    found = slots(variables, _named(name, layout))
+    found = slots(variables, _named(name, next(iter(layouts(name))) if layout is None else layout))
     state = {k: slot.write(np.asarray(leaves[slot.path])) for k, slot in found.items()}
     counters = [k.removesuffix("running_var") + COUNTER for k in state if k.endswith(".running_var")]
     return state | {k: np.zeros((), np.int64) for k in counters}

@@ -34,6 +34,6 @@ def test_focal_loss_is_torchvisions(float64):
 
     entry = FIGURES["focal"]
     (logits, labels), options = arrays(entry)
-    function = live._torchvision().ops.sigmoid_focal_loss
+    function = live.torchvision_of_cpu().ops.sigmoid_focal_loss
     assert_allclose(function(torch.tensor(logits), torch.tensor(labels), **options), entry["value"], rtol=1e-12)
     assert_allclose(losses.focal(logits, labels, **options), entry["value"], rtol=1e-11)

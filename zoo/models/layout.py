@@ -12,9 +12,11 @@ class Layout:
     Attributes:
       renames: from our module path, joined by dots and with the indices split off again, to torch's.
       flattened: our modules whose `[H, W, C, K]` kernel torch stores as `[K, C * H * W]`.
+      pointwise: our dense layers that torch writes as 1x1 convolutions, `[K, C, 1, 1]`.
       old: rewrites of keys that older files have, to torch's present ones.
     """
 
     renames: Rules = ()
     flattened: tuple[str, ...] = ()
+    pointwise: tuple[str, ...] = ()
     old: Rules = ()

@@ -66,7 +66,11 @@ POOLS = {f"pool{stage + 1}": (2 ** (stage + 1), width) for stage, width in enume
 ROW = partial(Variant, paper=PAPER, reference="torchvision", endpoints=POOLS | {"features": (0, 4096)})
 BN = partial(ROW, departures="batch normalisation, which the paper predates")
 
-LAYOUTS = {"torchvision": Layout(flattened=("classifier_0",))}
+TIMM_HEAD = ((r"classifier\.0", "pre_logits.fc1"), (r"classifier\.3", "pre_logits.fc2"), (r"classifier\.6", "head.fc"))
+LAYOUTS = {
+    "torchvision": Layout(flattened=("classifier_0",)),
+    "timm": Layout(TIMM_HEAD, pointwise=("classifier_3",)),
+}
 
 VARIANTS = {
     "vgg11": ROW(partial(VGG, A), 132_863_336, 7_609_090_048, weights=tv("vgg11", 69.02, 88.63)),
