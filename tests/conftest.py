@@ -1,4 +1,4 @@
-"""Strict settings for every test: 8 virtual CPU devices, strict promotion of types and ranks, warnings are errors (pyproject)."""
+"""Strict settings for every test: 8 virtual CPU devices, no silent promotion of types or ranks."""
 
 import os
 

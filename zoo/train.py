@@ -124,7 +124,7 @@ def make_eval_step(loss_fn: Loss, *, statistics: Literal["running", "batch"] = "
     @jax.jit
     def eval_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
         with batch_norm_options(statistics=statistics, where=batch.get("mask")):
-            logits = state.model.apply(state.variables, batch["image"], train=False)
+            logits: Any = state.model.apply(state.variables, batch["image"], train=False)
         return _sums(loss_fn, logits, batch["label"], _mask(batch))
 
     return eval_step

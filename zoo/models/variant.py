@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import flax.linen as nn
+from zoo.models.net import Net
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Variant:
       weights: trained weights, where published.
     """
 
-    make: Callable[..., nn.Module]
+    make: Callable[..., Net]
     params: int
     macs: int
     image_size: int = 224

@@ -1,0 +1,18 @@
+"""The README says what the project shows."""
+
+import json
+
+import zoo
+from tests import table
+from tests.proof import PROOFS
+
+
+def test_table_of_models_is_the_one_the_command_writes():
+    assert table.readme() == table.README.read_text(), "write it: python -m tests.table"
+
+
+def test_measured_figures_are_of_registered_models_and_every_fixture_is_among_them():
+    measured = json.loads(table.MEASURED.read_text())
+    assert set(measured) <= set(zoo.list_models())
+    plain = {proof.name for proof in PROOFS if not proof.fields}
+    assert plain <= set(measured), "measure them: python -m tests.table --measure"
