@@ -68,6 +68,8 @@ INCEPTION_RESNET_V1 = {"stem": "features.init_block", "block35": "features.stage
 PREACTIVATED = {f"layer{i + 1}": f"stages.{i}" for i in range(4)} | {"features": "head.global_pool"}
 PREACTIVATED |= {"norm": ""}  # timm's rectifies too
 DENSENET = {f"denseblock{i}": f"features.denseblock{i}" for i in range(1, 5)} | {"stem": "features.pool0"}
+DENSENET |= {"features": "global_pool"}
+TORCHVISION_DENSENET = DENSENET | {"features.norm5": "features"}  # timm's rectifies too
 PYTORCHCV = {"stem": "features.init_block", "features": "features.final_pool"} | {
     f"{stage}{i}": f"features.stage{i}" for stage in ("layer", "denseblock") for i in range(1, 5)
 }
@@ -116,8 +118,8 @@ PROOFS = [
     Proof(
         "pytorchcv/preresnet164bn_cifar10", "preresnet164", layouts.PYTORCHCV_PRERESNET_CIFAR, STRIDED_3X3, PYTORCHCV
     ),
-    Proof("torchvision/densenet121", "densenet121", features=DENSENET, train=True),
-    Proof("torchvision/densenet169", "densenet169", features=DENSENET),
+    Proof("torchvision/densenet121", "densenet121", features=TORCHVISION_DENSENET, train=True),
+    Proof("torchvision/densenet169", "densenet169", features=TORCHVISION_DENSENET),
     Proof("timm/densenet121", "densenet121", features=DENSENET),
     Proof(
         "pytorchcv/densenet100_k12_bc_cifar10",
