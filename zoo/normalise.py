@@ -127,23 +127,28 @@ SLABS = 8  # added element by element before they are summed
 
 
 def _total(x):
-    """`[..., C]` to `[C]`. XLA's CPU reductions copy what they are fed; additions and a product with ones do not."""
+    """`[..., C]` to `[C]`, adding slabs in one loop fused with whatever makes x, before XLA's reduction sees them."""
     examples, spots, slabs, size = _slabs(x.shape)
     rows = x.reshape(examples, spots, x.shape[-1])
     slab = functools.reduce(operator.add, (rows[:, i * size : (i + 1) * size] for i in range(slabs)))
-    ones = jnp.ones((1, examples * size), x.dtype)
-    total = jnp.matmul(ones, slab.reshape(-1, x.shape[-1]), precision=lax.Precision.HIGHEST)[0]
+    total = jnp.sum(_fence(slab), (0, 1))
     rest = rows[:, slabs * size :]
     return total + jnp.sum(rest, (0, 1)) if rest.size else total
 
 
 def _spread(value, shape):
-    """`[C]` to `[..., C]`, written so that its transpose is `_total` (a plain broadcast's is XLA's reduction)."""
+    """`[C]` to `[..., C]`, written so that its transpose is `_total` (a plain broadcast's is one large reduction)."""
     examples, spots, slabs, size = _slabs(shape)
-    ones = jnp.ones((examples * size, 1), value.dtype)
-    slab = jnp.matmul(ones, value.reshape(1, -1), precision=lax.Precision.HIGHEST).reshape(examples, size, -1)
-    rest = jnp.broadcast_to(value.reshape(1, 1, -1), (examples, spots - slabs * size, shape[-1]))
+    row = value.reshape(1, 1, -1)
+    slab = _fence(jnp.broadcast_to(row, (examples, size, shape[-1])))
+    rest = jnp.broadcast_to(row, (examples, spots - slabs * size, shape[-1]))
     return jnp.concatenate([slab] * slabs + [rest] * (rest.size > 0), axis=1).reshape(shape)
+
+
+def _fence(x):
+    """x, rounded to its own precision. XLA's CPU reductions copy what they would otherwise take from before this."""
+    kind = jnp.finfo(x.dtype)
+    return lax.reduce_precision(x, kind.nexp + 1, kind.nmant)  # one bit more than it has, or XLA removes it
 
 
 def _slabs(shape):
