@@ -4,7 +4,8 @@
     python -m tests.table --measure [GLOB ...]  measures first: the fixtures' nets, and with the [parity] extra
                                                 all others that the installed reference library has
 
-Distances are the largest relative ones, in float64, of everything that a proof compares.
+Distances are the largest relative ones, in float64, of everything that a proof compares. ¹ marks a reference that
+departs from the row by fields of the net, which the proof sets.
 """
 
 import argparse
@@ -20,27 +21,33 @@ MEASURED = Path(__file__).parent / "measured.json"
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- models: python -m tests.table -->", "<!-- /models -->"
 KINDS = {"logits": ("logits", "training"), "gradients": ("gradient",), "statistics": ("running",)}
-LIVE = ("torchvision", "timm", "pytorchcv")
-SIZES = {32: 32, 224: 96, 299: 139}  # of the live comparison's images, by the row's own size
+LIVE = {  # no fixture, but the installed torchvision or timm has the net: the size of its images
+    **dict.fromkeys(
+        ["resnet34", "resnet152", "resnext101_64x4d", "wide_resnet101_2", "densenet161", "densenet201"], 96
+    ),
+    **dict.fromkeys(["resnext101_32x4d", "resnetv2_101", "resnetv2_152", "vgg13", "vgg13_bn", "vgg19_bn"], 96),
+}
 
 
 def measure(name: str) -> dict | None:
     """What the tests measure for the model: from its fixture, or from the installed reference; None without."""
-    row = zoo.variant(name)
     for proof in PROOFS:
-        if proof.name == name and not proof.fields and proof.source.startswith(row.reference):
+        if proof.name == name:
             with jax.enable_x64(True):
                 subject = Subject.of(proof)
                 part = "eval_small" if "eval_small" in subject.record.figures else "eval"
-                return _largest(proof.source, [*subject.evaluation(part), *subject.training()])
-    if row.reference not in LIVE:
+                found = _largest(proof.source, [*subject.evaluation(part), *subject.training()])
+            return found | ({"fields": sorted(proof.fields)} if proof.fields else {})
+    if name not in LIVE:
         return None
     from tests import live
 
-    size = SIZES[row.image_size]
-    source = f"{row.reference}/{name}"
-    layout = "timm" if row.reference == "timm" and "timm" in zoo.weights.layouts(name) else "torchvision"
-    return _largest(source, live.compare(live.reference(source), name, (2, size, size, row.channels), layout=layout))
+    reference = zoo.variant(name).reference
+    layout = "timm" if name.startswith("resnetv2") else "torchvision"
+    shape = (2, LIVE[name], LIVE[name], 3)
+    return _largest(
+        f"{reference}/{name}", live.compare(live.reference(f"{reference}/{name}"), name, shape, layout=layout)
+    )
 
 
 def _largest(source: str, distances: list[Distance]) -> dict:
@@ -61,7 +68,7 @@ def table() -> str:
     ]
     for name in zoo.list_models():
         row, found = zoo.variant(name), measured.get(name, {})
-        against = found.get("source", "the paper's counts")
+        against = found.get("source", "the paper's figures") + (" ¹" if "fields" in found else "")
         distances = [f"{found[kind]:.0e}" if kind in found else "" for kind in KINDS]
         cells = [f"`{name}`", row.paper, f"{row.params:,}", _scaled(row.macs), str(row.image_size), against, *distances]
         lines.append(f"| {' | '.join(cells)} |")

@@ -63,8 +63,10 @@ def create_train_state(
     if len(image_shape) != 3:
         raise ValueError(f"image_shape={image_shape}: pass (height, width, channels), without the batch.")
     init_key, step_key = jax.random.split(key)
-    # Compiled for a single call: not optimising takes a quarter of the time on a CPU (benchmarks/README.md).
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    # Compiled for a single call: without optimising, that takes a quarter of the time on a CPU. Only the outermost
+    # jit may have options, so not under the caller's own jit or eval_shape.
+    outermost = jax.default_backend() == "cpu" and not isinstance(init_key, jax.core.Tracer)
+    options = {"xla_backend_optimization_level": 0} if outermost else None
     init = jax.jit(partial(model.init, train=False), compiler_options=options)
     variables = init(init_key, jnp.zeros((1, *image_shape), jnp.float32))
     params = variables["params"]
