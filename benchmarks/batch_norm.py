@@ -27,7 +27,7 @@ SHAPES = (
     (128, 32, 32, 16),
     (128, 8, 8, 64),
 )
-SECONDS = 4.0  # for all contestants in one row
+SECONDS = 3.0
 
 
 def ours(x, scale, bias):
