@@ -33,7 +33,7 @@ def digits():
 def problem(dtype=np.float64):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(20, 3)).astype(dtype), rng.integers(0, 2, 20)
-    return rng.normal(size=3).astype(dtype), dtype(0.3), x, y
+    return np.array([0.7, -0.4, -1.1], dtype), dtype(0.3), x, y
 
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=str)
@@ -138,11 +138,23 @@ def test_the_bias_is_not_penalised(float64):
         assert_allclose(fit.bias, np.log(y.mean() / (1 - y.mean())), rtol=1e-5)
 
 
-def test_newton_takes_big_steps_back_and_constant_features_for_nothing(float64):
-    """Unscaled features send the full step too far; a constant one makes the Hessian singular."""
+def test_newton_takes_back_a_step_that_is_too_long(float64):
+    """Two features with far outliers, on which the full Newton step runs away for ever."""
+    rng = np.random.default_rng(730)
+    x = 10 * rng.standard_cauchy((20, 2))
+    y = (x[:, 0] > x[:, 1]).astype(int)
+    fit = fit_compiled(x, y, l2=1e-3, tolerance=1e-8)
+    assert fit.converged
+    reference = LogisticRegression(C=50.0, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(x, y)
+    assert_allclose(fit.weights, reference.coef_[0], atol=1e-5)
+    assert_allclose(fit.bias, reference.intercept_[0], atol=1e-5)
+
+
+def test_newton_leaves_a_constant_feature_alone(float64):
+    """It makes the Hessian singular where nothing is penalised."""
     rng = np.random.default_rng(1)
-    x = np.concatenate([30 * rng.normal(size=(40, 2)), np.zeros((40, 1))], 1)
-    y = (x[:, 0] + 20 * rng.normal(size=40) > 5).astype(int)
+    x = np.concatenate([rng.normal(size=(40, 2)), np.zeros((40, 1))], 1)
+    y = (x[:, 0] + rng.normal(size=40) > 0).astype(int)
     fit = fit_compiled(x, y, tolerance=1e-8)
     assert fit.converged
     assert fit.weights[2] == 0
