@@ -6,7 +6,6 @@ tested against.
 
 import functools
 import math
-import operator
 
 import jax
 import jax.numpy as jnp
@@ -118,30 +117,23 @@ def _moments(x, where, axis_name):
     shift = _join(total, axis_name) / jnp.maximum(count_valid(where, sample.shape, axis_name, kind), 1)
     shifted = _keep(where, x.astype(kind) - _row(shift, x))
     count = jnp.maximum(count_valid(where, x.shape, axis_name, kind), 1)
-    first, second = _join((_total(shifted), _total(jnp.square(shifted))), axis_name)
+    axes = tuple(range(x.ndim - 1))
+    first, second = _join((jnp.sum(shifted, axes), jnp.sum(jnp.square(shifted), axes)), axis_name)
     offset = first / count
     return shift + offset, jnp.maximum(second / count - jnp.square(offset), 0)
 
 
-SLABS = 8  # added element by element before they are summed
-
-
-def _total(x):
-    """`[..., C]` to `[C]`, adding slabs in one loop fused with whatever makes x, before XLA's reduction sees them."""
-    examples, spots, slabs, size = _slabs(x.shape)
-    rows = x.reshape(examples, spots, x.shape[-1])
-    slab = functools.reduce(operator.add, (rows[:, i * size : (i + 1) * size] for i in range(slabs)))
-    total = jnp.sum(_fence(slab), (0, 1))
-    rest = rows[:, slabs * size :]
-    return total + jnp.sum(rest, (0, 1)) if rest.size else total
-
-
 def _spread(value, shape):
-    """`[C]` to `[..., C]`, written so that its transpose is `_total` (a plain broadcast's is one large reduction)."""
-    examples, spots, slabs, size = _slabs(shape)
-    row = value.reshape(1, 1, -1)
-    slab = _fence(jnp.broadcast_to(row, (examples, size, shape[-1])))
-    rest = jnp.broadcast_to(row, (examples, spots - slabs * size, shape[-1]))
+    """`[C]` to `[..., C]`, written so that its transpose, the channel sum, is quick on a CPU.
+
+    The transpose adds slabs of the map to each other in one loop, fused with whatever makes them, and only their sum
+    is reduced; a plain broadcast's is one large reduction, for which XLA writes down its input.
+    """
+    spots = math.prod(shape[1:-1])  # the examples are not cut: devices hold them
+    slabs = 7 if spots % 7 == 0 else min(8, spots)  # no rest on the maps of ImageNet's nets and on powers of 2
+    row, size = value.reshape(1, 1, -1), spots // slabs
+    slab = _fence(jnp.broadcast_to(row, (shape[0], size, shape[-1])))
+    rest = jnp.broadcast_to(row, (shape[0], spots - slabs * size, shape[-1]))
     return jnp.concatenate([slab] * slabs + [rest] * (rest.size > 0), axis=1).reshape(shape)
 
 
@@ -149,13 +141,6 @@ def _fence(x):
     """x, rounded to its own precision. XLA's CPU reductions copy what they would otherwise take from before this."""
     kind = jnp.finfo(x.dtype)
     return lax.reduce_precision(x, kind.nexp + 1, kind.nmant)  # one bit more than it has, or XLA removes it
-
-
-def _slabs(shape):
-    """Examples, spots in each, how many slabs to cut the spots into (never the examples: devices hold them)."""
-    spots = math.prod(shape[1:-1])
-    slabs = max(1, min(SLABS, spots))
-    return shape[0], spots, slabs, spots // slabs
 
 
 def affine(x, mean, factor, bias):
