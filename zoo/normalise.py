@@ -108,19 +108,25 @@ def _tangent(x, where, mean, inverse, scale, count, dx, dscale, dbias, *, axis_n
 
 
 def _moments(x, where, axis_name):
-    """Mean and biased variance in one pass over x, shifted by a sample mean so that nothing cancels."""
-    kind = wide_type(x)
-    sample = x  # as wide as the mask: its own elements decide which of them count
-    if where is None or where.size == where.shape[0]:  # the centre of every example, wherever the mask is per example
-        sample = x[(slice(None), *(slice(size // 2, size // 2 + 1) for size in x.shape[1:-1]))]
-    total = jnp.sum(_keep(where, sample.astype(kind)), tuple(range(x.ndim - 1)))
-    shift = _join(total, axis_name) / jnp.maximum(count_valid(where, sample.shape, axis_name, kind), 1)
-    shifted = _keep(where, x.astype(kind) - _row(shift, x))
-    count = jnp.maximum(count_valid(where, x.shape, axis_name, kind), 1)
-    axes = tuple(range(x.ndim - 1))
-    first, second = _join((jnp.sum(shifted, axes), jnp.sum(jnp.square(shifted), axes)), axis_name)
-    offset = first / count
-    return shift + offset, jnp.maximum(second / count - jnp.square(offset), 0)
+    """Mean and biased variance in one pass over x; another, shifted by that mean, where E[x^2] - E[x]^2 cancelled."""
+    axes, wide = tuple(range(x.ndim - 1)), _keep(where, x.astype(wide_type(x)))
+    count = jnp.maximum(count_valid(where, x.shape, axis_name, wide.dtype), 1)
+
+    def sums(x):
+        return jnp.sum(x, axes), jnp.sum(jnp.square(x), axes)
+
+    def moments(first, second):
+        mean = _join(first, axis_name) / count
+        return mean, jnp.maximum(_join(second, axis_name) / count - jnp.square(mean), 0)
+
+    mean, var = moments(*sums(wide))
+    cancelled = ~jnp.all(CANCELLED * jnp.square(mean) <= var)  # true for NaN
+    shifted = lax.cond(cancelled, lambda: sums(_keep(where, wide - _row(mean, x))), lambda: sums(wide[:0]))
+    offset, shifted_var = moments(*shifted)
+    return mean + offset, jnp.where(cancelled, shifted_var, var)
+
+
+CANCELLED = 0.01  # of the squared mean: a smaller variance has lost two of float32's seven digits
 
 
 def _spread(value, shape):
