@@ -8,7 +8,7 @@ test: .venv/installed
 	.venv/bin/python -m pytest -n 2
 
 test-all: .venv/installed
-	.venv/bin/python -m pytest -m "not pretrained"
+	.venv/bin/python -m pytest -m "not parity and not pretrained"
 
 lint: .venv/installed
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

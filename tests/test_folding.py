@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 import zoo
 from zoo.batch_norm import BatchNorm
@@ -113,3 +114,34 @@ def test_pre_activation_models_name_what_they_cannot_fold(name, first):
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False))
     with pytest.raises(ValueError, match=f"{first} follows reduce_window_max"):
         fold(model, shapes, image_shape=(64, 64, 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size", "share"),
+    [
+        ("resnet18", 64, 1.0),
+        ("resnext50_32x4d", 64, 1.0),
+        ("vgg11_bn", 64, 1.0),
+        ("googlenet", 64, 1.0),
+        ("inception_v2", 64, 1.0),
+        ("inception_v3", 107, 1.0),
+        ("inception_v4", 107, 1.0),
+        ("inception_resnet_v1", 107, 1.0),
+        ("convnet_bn", 32, 1.0),
+        ("resnetv2_18", 64, 0.4),
+        ("densenet121", 64, 0.4),
+    ],
+)
+def test_every_family_is_folded_wherever_its_order_allows(name, size, share):
+    model = zoo.create(name, num_classes=10)
+    x = jax.random.normal(jax.random.key(1), (2, size, size, 3))
+    variables = randomised(model, x)
+    keep = ["*"] if share < 1 else []
+    folded = fold(model, variables, keep=keep, image_shape=x.shape[1:])
+    stats = flatten_dict(variables["batch_stats"])
+    norms = [
+        path for path in stats if path[-1] == "mean" and not path[0].lower().startswith("aux")
+    ]  # heads: not called
+    assert len(folded.layers) >= share * len(norms)
+    assert_equal_outputs(model, variables, folded, x)

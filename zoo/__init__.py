@@ -3,7 +3,7 @@
 `list_models`, `variant` and `create` find and make models; `init` and `apply` are Flax's own.
 """
 
-from zoo import losses
+from zoo import data, losses
 from zoo.batch_norm import BatchNorm, batch_norm, batch_norm_options, from_torch_momentum
 from zoo.files import load, save
 from zoo.folding import fold
@@ -20,6 +20,7 @@ __all__ = [
     "compare_statistics",
     "create",
     "create_train_state",
+    "data",
     "fold",
     "from_torch",
     "from_torch_momentum",

@@ -58,7 +58,9 @@ class Display:
 
 def console_of(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 140)  # a pipe has no width of its own
+    return Console(
+        stderr=stderr, width=None if stream.isatty() else 1000
+    )  # a pipe has no edge: nothing is folded there
 
 
 def write(*parts: str | Table) -> None:

@@ -109,8 +109,8 @@ def _tangent(x, where, mean, inverse, scale, count, dx, dscale, dbias, *, axis_n
 
 def _moments(x, where, axis_name):
     """Mean and biased variance in one pass over x; another, shifted by that mean, where E[x^2] - E[x]^2 cancelled."""
-    axes, wide = tuple(range(x.ndim - 1)), _keep(where, x.astype(wide_type(x)))
-    count = jnp.maximum(count_valid(where, x.shape, axis_name, wide.dtype), 1)
+    axes, kind = tuple(range(x.ndim - 1)), wide_type(x)
+    count = jnp.maximum(count_valid(where, x.shape, axis_name, kind), 1)
 
     def sums(x):
         return jnp.sum(x, axes), jnp.sum(jnp.square(x), axes)
@@ -119,10 +119,13 @@ def _moments(x, where, axis_name):
         mean = _join(first, axis_name) / count
         return mean, jnp.maximum(_join(second, axis_name) / count - jnp.square(mean), 0)
 
-    mean, var = moments(*sums(wide))
+    mean, var = moments(*sums(_keep(where, x.astype(kind))))
     cancelled = ~jnp.all(CANCELLED * jnp.square(mean) <= var)  # true for NaN
-    shifted = lax.cond(cancelled, lambda: sums(_keep(where, wide - _row(mean, x))), lambda: sums(wide[:0]))
-    offset, shifted_var = moments(*shifted)
+
+    def again():
+        return sums(_keep(where, x.astype(kind) - _row(mean, x)))
+
+    offset, shifted_var = moments(*lax.cond(cancelled, again, lambda: sums(x[:0].astype(kind))))
     return mean + offset, jnp.where(cancelled, shifted_var, var)
 
 
