@@ -62,7 +62,8 @@ class Conv(nn.Module):
         if size == (1, 1) and self.feature_group_count == 1:
             if any(map(any, padding)):
                 x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
-            y = jnp.dot(x[:, :: self.stride, :: self.stride], kernel[0, 0])
+            x = x[:, :: self.stride, :: self.stride]
+            y = jnp.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0]).reshape(*x.shape[:-1], self.features)
         else:
             strides, layout = (self.stride, self.stride), ("NHWC", "HWIO", "NHWC")
             y = lax.conv_general_dilated(

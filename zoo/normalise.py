@@ -91,19 +91,22 @@ def _normalise_jvp(epsilon, axis_name, primals, tangents):
 def _tangent(x, where, mean, inverse, scale, count, dx, dscale, dbias, *, axis_name):
     """The six steps' tangent with the sums over x taken out, so that JAX's transpose of it is the simplified backward.
 
-    With a = scale * inverse: dy = a dx + centred * per_centred + per_channel, where the last two are `[C]`. Their
-    cotangents are the two channel sums, of dout * centred and of dout, and everything else is one pass:
+    With a = scale * inverse: dy = a dx + x * per_x + per_channel, where the last two are `[C]`. Their cotangents are
+    the two channel sums, of dout * x and of dout, and everything else is one pass:
     dx = a (dout - sum(dout) / n - centred * inverse**2 * sum(dout * centred) / n).
+    The sum is taken of dout * x and centred as a `[C]`: XLA's CPU reductions multiply two arrays as they read them,
+    but would write down the centred one.
     """
     axes = tuple(range(x.ndim - 1))
-    centred = _keep(where, x.astype(mean.dtype) - _row(mean, x))
+    wide = _keep(where, x.astype(mean.dtype))
+    centred = _keep(where, wide - _row(mean, x))
     dx_wide = _keep(where, dx.astype(mean.dtype))
     dmean = _join(jnp.sum(dx_wide, axes), axis_name) / count
     dvar = _join(jnp.sum(2 * centred * dx_wide, axes), axis_name) / count
     factor = scale * inverse
-    per_centred = inverse * dscale - factor * jnp.square(inverse) * dvar / 2
-    per_channel = dbias - factor * dmean
-    dy = dx_wide * _row(factor, x) + centred * _spread(per_centred, x.shape) + _spread(per_channel, x.shape)
+    per_x = inverse * dscale - factor * jnp.square(inverse) * dvar / 2
+    per_channel = dbias - factor * dmean - mean * per_x
+    dy = dx_wide * _row(factor, x) + wide * _row(per_x, x) + _row(per_channel, x)
     return _keep(where, dy).astype(x.dtype), dmean, dvar
 
 
@@ -112,44 +115,18 @@ def _moments(x, where, axis_name):
     axes, kind = tuple(range(x.ndim - 1)), wide_type(x)
     count = jnp.maximum(count_valid(where, x.shape, axis_name, kind), 1)
 
-    def sums(x):
-        return jnp.sum(x, axes), jnp.sum(jnp.square(x), axes)
+    def around(shift):
+        shifted = _keep(where, x.astype(kind) if shift is None else x.astype(kind) - _row(shift, x))
+        sums = jnp.sum(shifted, axes), jnp.sum(jnp.square(shifted), axes)
+        first, second = (total / count for total in _join(sums, axis_name))
+        return first if shift is None else shift + first, jnp.maximum(second - jnp.square(first), 0)
 
-    def moments(first, second):
-        mean = _join(first, axis_name) / count
-        return mean, jnp.maximum(_join(second, axis_name) / count - jnp.square(mean), 0)
-
-    mean, var = moments(*sums(_keep(where, x.astype(kind))))
+    mean, var = around(None)
     cancelled = ~jnp.all(CANCELLED * jnp.square(mean) <= var)  # true for NaN
-
-    def again():
-        return sums(_keep(where, x.astype(kind) - _row(mean, x)))
-
-    offset, shifted_var = moments(*lax.cond(cancelled, again, lambda: sums(x[:0].astype(kind))))
-    return mean + offset, jnp.where(cancelled, shifted_var, var)
+    return lax.cond(cancelled, lambda: around(mean), lambda: (mean, var))
 
 
 CANCELLED = 0.01  # of the squared mean: a smaller variance has lost two of float32's seven digits
-
-
-def _spread(value, shape):
-    """`[C]` to `[..., C]`, written so that its transpose, the channel sum, is quick on a CPU.
-
-    The transpose adds slabs of the map to each other in one loop, fused with whatever makes them, and only their sum
-    is reduced; a plain broadcast's is one large reduction, for which XLA writes down its input.
-    """
-    spots = math.prod(shape[1:-1])  # the examples are not cut: devices hold them
-    slabs = 7 if spots % 7 == 0 else min(8, spots)  # no rest on the maps of ImageNet's nets and on powers of 2
-    row, size = value.reshape(1, 1, -1), spots // slabs
-    slab = _fence(jnp.broadcast_to(row, (shape[0], size, shape[-1])))
-    rest = jnp.broadcast_to(row, (shape[0], spots - slabs * size, shape[-1]))
-    return jnp.concatenate([slab] * slabs + [rest] * (rest.size > 0), axis=1).reshape(shape)
-
-
-def _fence(x):
-    """x, rounded to its own precision. XLA's CPU reductions copy what they would otherwise take from before this."""
-    kind = jnp.finfo(x.dtype)
-    return lax.reduce_precision(x, kind.nexp + 1, kind.nmant)  # one bit more than it has, or XLA removes it
 
 
 def affine(x, mean, factor, bias):
