@@ -1,20 +1,27 @@
-"""Batch normalisation of zoo, flax.linen and torch side by side: time and temporary memory, one run, one thread count.
+"""Batch normalisation of zoo, flax.linen, a prototype by hand and torch: time and temporary memory.
 
-    taskset -c 0 python benchmarks/batch_norm.py            # one core
-    taskset -c 0,1 python benchmarks/batch_norm.py          # two
-
-The contestants take turns, so that whatever else the machine does meets all of them; times are medians.
+taskset -c 0 python benchmarks/batch_norm.py            # one core
+taskset -c 0,1 python benchmarks/batch_norm.py          # two
 """
 
-import math
 import os
 import statistics
-import time
+from importlib.util import find_spec
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import prototype
+from side_by_side import (
+    compiled,
+    forward_and_back,
+    keep_freed_memory,
+    medians,
+    print_head,
+    print_machine,
+    print_row,
+)
 
 from zoo.normalise import batch_norm
 
@@ -27,40 +34,38 @@ SHAPES = (
     (128, 32, 32, 16),
     (128, 8, 8, 64),
 )
-SECONDS = 3.0
+RIVALS = ("flax", "prototype", "torch") if find_spec("torch") else ("flax", "prototype")
 
 
-def ours(x, scale, bias):
+def zoo_norm(x, scale, bias):
     return batch_norm(x, scale, bias)[0]
 
 
-def flax(x, scale, bias):
+def flax_norm(x, scale, bias):
     stats = {"mean": jnp.zeros_like(scale), "var": jnp.ones_like(scale)}
     variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": stats}
     norm = nn.BatchNorm(use_running_average=False, epsilon=1e-5)
     return norm.apply(variables, x, mutable=["batch_stats"])[0]
 
 
-def jax_step(norm, shape, backward, relu):
-    """A compiled call without arguments, and its temporary bytes."""
+def prototype_norm(x, scale, bias):
+    return prototype.batch_norm(x, scale, bias)[0]
+
+
+def jax_calls(shape, backward, relu):
+    """A call of every contestant written in JAX, and the temporary MiB of each."""
     keys = jax.random.split(jax.random.key(0), 4)
     x, dout = (jax.random.normal(key, shape) for key in keys[:2])
     scale, bias = (jax.random.normal(key, shape[-1:]) for key in keys[2:])
-
-    def forward(x, scale, bias):
-        y = norm(x, scale, bias)
-        return nn.relu(y) if relu else y
-
-    def both(x, scale, bias, dout):
-        y, back = jax.vjp(forward, x, scale, bias)
-        return y, back(dout)
-
-    args = (x, scale, bias, dout) if backward else (x, scale, bias)
-    compiled = jax.jit(both if backward else forward).lower(*args).compile()
-    return lambda: jax.block_until_ready(compiled(*args)), compiled.memory_analysis().temp_size_in_bytes
+    calls, memory = {}, {}
+    for name, norm in {"zoo": zoo_norm, "flax": flax_norm, "prototype": prototype_norm}.items():
+        function = (lambda *args, norm=norm: nn.relu(norm(*args))) if relu else norm
+        function = forward_and_back(function, dout) if backward else function
+        calls[name], memory[name] = compiled(function, x, scale, bias)
+    return calls, memory
 
 
-def torch_step(shape, backward, relu):
+def torch_call(shape, backward, relu):
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -70,60 +75,45 @@ def torch_step(shape, backward, relu):
     x, dout = x.contiguous(**layout).requires_grad_(backward), dout.contiguous(**layout)
     scale, bias = (torch.randn(shape[-1], requires_grad=backward) for _ in range(2))
 
-    def step():
+    def call():
         y = torch.nn.functional.batch_norm(x, None, None, scale, bias, training=True)
         y = torch.relu(y) if relu else y
         return torch.autograd.grad(y, (x, scale, bias), dout) if backward else y
 
-    return step
+    return call
 
 
-def row(shape, backward, relu):
-    """Median milliseconds of each contestant, and temporary megabytes of the two of JAX."""
-    (zoo_step, zoo_bytes), (flax_step, flax_bytes) = (jax_step(n, shape, backward, relu) for n in (ours, flax))
-    steps = {"zoo": zoo_step, "flax": flax_step}
-    try:
-        steps["torch"] = torch_step(shape, backward, relu)
-    except ImportError:
-        print("torch is not installed: its column is missing")
-    times = {name: [] for name in steps}
-    end = time.perf_counter() + SECONDS
-    rounds = 0
-    while time.perf_counter() < end or rounds < 8:
-        rounds += 1
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - start)
-    medians = {name: 1e3 * statistics.median(values[2:]) for name, values in times.items()}
-    return medians, zoo_bytes / 2**20, flax_bytes / 2**20
+def print_table(backward, relu):
+    print_head(
+        *("shape", "zoo [ms]", *(f"{rival} [ms]" for rival in RIVALS)),
+        *(*(f"{rival} / zoo" for rival in RIVALS), "zoo temp [MiB]", "flax temp [MiB]"),
+    )
+    ratios: dict[str, list[float]] = {rival: [] for rival in RIVALS}
+    for shape in SHAPES:
+        calls, memory = jax_calls(shape, backward, relu)
+        if "torch" in RIVALS:
+            calls["torch"] = torch_call(shape, backward, relu)
+        ms = medians(calls)
+        for rival in RIVALS:
+            ratios[rival].append(ms[rival] / ms["zoo"])
+        print_row(
+            "x".join(map(str, shape)), *ms.values(), *(r[-1] for r in ratios.values()), memory["zoo"], memory["flax"]
+        )
+    for rival, values in ratios.items():
+        print(f"\n{rival} / zoo: geometric mean {statistics.geometric_mean(values):.2f}, smallest {min(values):.2f}")
+    print()
 
 
 def main():
-    cores = len(os.sched_getaffinity(0))
-    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}, {cores} core(s)\n")
+    keep_freed_memory()
+    print_machine()
     for title, backward, relu in (
         ("forward", False, False),
         ("forward + backward", True, False),
         ("forward + backward + ReLU", True, True),
     ):
         print(f"### {title}\n")
-        print(
-            "| shape | zoo [ms] | flax [ms] | torch [ms] | flax / zoo | torch / zoo | zoo temp [MB] | flax temp [MB] |"
-        )
-        print("|---|---|---|---|---|---|---|---|")
-        ratios = []
-        for shape in SHAPES:
-            ms, zoo_mb, flax_mb = row(shape, backward, relu)
-            ratios.append(ms["flax"] / ms["zoo"])
-            torch_ms, torch_ratio = (f"{ms['torch']:.2f}", f"{ms['torch'] / ms['zoo']:.2f}") if "torch" in ms else "--"
-            print(
-                f"| {'x'.join(map(str, shape))} | {ms['zoo']:.2f} | {ms['flax']:.2f} | {torch_ms} "
-                f"| {ratios[-1]:.2f} | {torch_ratio} | {zoo_mb:.1f} | {flax_mb:.1f} |",
-                flush=True,
-            )
-        mean = math.exp(statistics.fmean(map(math.log, ratios)))
-        print(f"\nflax / zoo: geometric mean {mean:.2f}, smallest {min(ratios):.2f}\n")
+        print_table(backward, relu)
 
 
 if __name__ == "__main__":

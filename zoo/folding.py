@@ -148,11 +148,18 @@ def _search(jaxpr, feeds, unfoldable):
         if norm in feeds or norm in unfoldable:
             unfoldable[norm] = "is called twice"
         elif kind != "layer":
-            unfoldable[norm] = f"follows {maker.primitive.name if maker else 'an input'}, no convolution or dense layer"
+            what = _operation(maker) if maker else "an input"
+            unfoldable[norm] = f"follows {what}, no convolution or dense layer"
         elif len(users[source]) > 1 or source in jaxpr.outvars:
             unfoldable[norm] = f"is not alone in using the output of {layer}"
         else:
             feeds[norm] = layer
+
+
+def _operation(equation):
+    """Name of what is done at last, under the names of jit and of custom derivatives."""
+    inner = equation.params.get("call_jaxpr", equation.params.get("jaxpr"))
+    return _operation(inner.eqns[-1]) if getattr(inner, "eqns", None) else equation.primitive.name
 
 
 def _at(tree, path, default=None):

@@ -121,9 +121,12 @@ def _moments(x, where, axis_name):
         first, second = (total / count for total in _join(sums, axis_name))
         return first if shift is None else shift + first, jnp.maximum(second - jnp.square(first), 0)
 
-    mean, var = around(None)
-    cancelled = ~jnp.all(CANCELLED * jnp.square(mean) <= var)  # true for NaN
-    return lax.cond(cancelled, lambda: around(mean), lambda: (mean, var))
+    def cancelled(state):
+        mean, var, once = state
+        return once & jnp.any(var < CANCELLED * jnp.square(mean))
+
+    mean, var, _ = lax.while_loop(cancelled, lambda state: (*around(state[0]), False), (*around(None), True))
+    return mean, var
 
 
 CANCELLED = 0.01  # of the squared mean: a smaller variance has lost two of float32's seven digits

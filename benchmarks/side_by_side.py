@@ -1,0 +1,89 @@
+"""How everything here is measured: contestants take turns, each on arrays of its own, and the median of each is told.
+
+So whatever else the machine does meets all of them, and all find the cache as somebody else has left it.
+"""
+
+import ctypes
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+Call = Callable[[], object]
+
+
+def keep_freed_memory():
+    """Tells glibc to reuse what is freed instead of handing it back.
+
+    Large results are otherwise paid for page by page, by whom depends on what ran before: up to twice the time of
+    a normalisation. This is for torch, whose results cannot be told where to go; see `compiled`.
+    """
+    mallopt = ctypes.CDLL(None).mallopt
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_threshold, 2**30)
+
+
+def compiled(function: Callable, *args: jax.Array) -> tuple[Call, float]:
+    """A call of the compiled function on copies of these arrays, and its temporary MiB.
+
+    Results are written over the previous ones, so that no call waits for fresh memory.
+    """
+    args = tuple(map(jnp.copy, args))
+    results = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, *args))
+    jitted = jax.jit(lambda results, *args: function(*args), donate_argnums=0, keep_unused=True)
+    step = jitted.lower(results, *args).compile()
+    kept = [results]
+
+    def call():
+        kept[0] = step(kept[0], *args)
+        jax.block_until_ready(kept[0])
+
+    return call, step.memory_analysis().temp_size_in_bytes / 2**20
+
+
+def forward_and_back(function: Callable, dout: jax.Array) -> Callable:
+    """The function's value, and the gradients of all its arguments."""
+
+    def both(*args):
+        y, back = jax.vjp(function, *args)
+        return y, back(dout)
+
+    return both
+
+
+def medians(calls: Mapping[str, Call], *, seconds: float = 4.0, rounds: int = 8) -> dict[str, float]:
+    """Median milliseconds of each, over at least so many seconds and rounds; two rounds before that do not count.
+
+    Who comes first changes from round to round, and so does who follows whom.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    order, shuffle = list(calls), random.Random(0).shuffle
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[order[0]]) < rounds + 2:
+        shuffle(order)
+        for name in order:
+            start = time.perf_counter()
+            calls[name]()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values[2:]) for name, values in times.items()}
+
+
+def print_machine():
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(": ")[1] for line in lines if line.startswith("model name")), "an unknown CPU")
+    print(f"{time.strftime('%d %B %Y')}, jax {jax.__version__}, {len(os.sched_getaffinity(0))} core(s) of {cpu}\n")
+
+
+def print_head(*headings: str):
+    print("| " + " | ".join(headings) + " |")
+    print("|---" + "|---:" * (len(headings) - 1) + "|")
+
+
+def print_row(*cells: str | float):
+    print("| " + " | ".join(cell if isinstance(cell, str) else f"{cell:.2f}" for cell in cells) + " |", flush=True)
