@@ -1,7 +1,10 @@
 """Batch normalisation of zoo, flax.linen, a prototype by hand and torch: time and temporary memory.
 
-taskset -c 0 python benchmarks/batch_norm.py            # one core
-taskset -c 0,1 python benchmarks/batch_norm.py          # two
+    taskset -c 0 python benchmarks/batch_norm.py            # one core
+    taskset -c 0,1 python benchmarks/batch_norm.py          # two
+
+torch's results cannot be told where to go, and pay for fresh memory; so do the temporary arrays of all. With
+MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483647 in the environment, glibc keeps what is freed.
 """
 
 import os
@@ -16,7 +19,6 @@ import prototype
 from side_by_side import (
     compiled,
     forward_and_back,
-    keep_freed_memory,
     medians,
     print_head,
     print_machine,
@@ -105,7 +107,6 @@ def print_table(backward, relu):
 
 
 def main():
-    keep_freed_memory()
     print_machine()
     for title, backward, relu in (
         ("forward", False, False),

@@ -3,7 +3,6 @@
 So whatever else the machine does meets all of them, and all find the cache as somebody else has left it.
 """
 
-import ctypes
 import os
 import random
 import statistics
@@ -17,22 +16,10 @@ import jax.numpy as jnp
 Call = Callable[[], object]
 
 
-def keep_freed_memory():
-    """Tells glibc to reuse what is freed instead of handing it back.
-
-    Large results are otherwise paid for page by page, by whom depends on what ran before: up to twice the time of
-    a normalisation. This is for torch, whose results cannot be told where to go; see `compiled`.
-    """
-    mallopt = ctypes.CDLL(None).mallopt
-    trim_threshold, mmap_threshold = -1, -3  # malloc.h
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(mmap_threshold, 2**30)
-
-
 def compiled(function: Callable, *args: jax.Array) -> tuple[Call, float]:
     """A call of the compiled function on copies of these arrays, and its temporary MiB.
 
-    Results are written over the previous ones, so that no call waits for fresh memory.
+    Results are written over the previous ones: fresh memory costs up to as much again, and when is a matter of chance.
     """
     args = tuple(map(jnp.copy, args))
     results = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, *args))
