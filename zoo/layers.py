@@ -34,7 +34,7 @@ class Conv(nn.Module):
     """Two-dimensional convolution `[N, H, W, C] -> [N, H', W', features]`; no bias unless asked for.
 
     A 1x1 convolution is a product of two matrices and is written as one: on a CPU two to five times as fast, forward
-    and backward (`benchmarks/README.md`), and elsewhere XLA makes the same of both.
+    and backward (`benchmarks/README.md`).
 
     Attributes:
       features: output channels.
