@@ -33,7 +33,7 @@ def pair(value: Pair) -> tuple[int, int]:
 class Conv(nn.Module):
     """Two-dimensional convolution `[N, H, W, C] -> [N, H', W', features]`; no bias unless asked for.
 
-    A 1x1 convolution is a product of two matrices and is written as one: on a CPU two to five times as fast, forward
+    A 1x1 convolution is a product of two matrices and is written as one: on a CPU 1.7 to 5 times as fast, forward
     and backward (`benchmarks/README.md`).
 
     Attributes:
