@@ -25,7 +25,7 @@ from side_by_side import (
     print_row,
 )
 
-from zoo.normalise import batch_norm
+from zoo.norm import batch_norm
 
 SHAPES = (
     (8, 56, 56, 256),

@@ -5,9 +5,9 @@ import json
 import pytest
 from numpy.testing import assert_allclose
 
-from tests import live
 from tests.losses.test_golden import FIGURES, assert_agrees
 from tests.losses.torch_figures import arrays, figures
+from tests.support import live
 from zoo import losses
 
 pytestmark = pytest.mark.parity

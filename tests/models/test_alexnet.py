@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.live import compare, reference
-from zoo import summary
+from tests.support.live import compare, reference
+from zoo.models import summary
 
 TEN = {"num_classes": 10}
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import zoo
-from tests import layouts
-from tests.live import compare, compare_structure, reference
+from tests.support import layouts
+from tests.support.live import compare, compare_structure, reference
 from zoo import weights
 
 TEN = {"num_classes": 10}

@@ -3,8 +3,8 @@
 import pytest
 
 import zoo
-from tests.live import compare, reference
-from zoo import summary
+from tests.support.live import compare, reference
+from zoo.models import summary
 
 TEN = {"num_classes": 10}
 MAIN_BRANCH = 6_998_552  # parameters

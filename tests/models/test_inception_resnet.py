@@ -10,10 +10,11 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import zoo
-from tests import oracle
-from tests.layouts import PYTORCHCV_INCEPTION_RESNET_V1
-from tests.live import compare, reference
-from zoo import summary, weights
+from tests.support import oracle
+from tests.support.layouts import PYTORCHCV_INCEPTION_RESNET_V1
+from tests.support.live import compare, reference
+from zoo import weights
+from zoo.models import summary
 
 TEN = {"num_classes": 10}
 IMAGES = jax.ShapeDtypeStruct((2, 299, 299, 3), jnp.float32)

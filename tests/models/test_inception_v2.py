@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 import zoo
-from tests import layouts
-from tests.live import compare, reference
+from tests.support import layouts
+from tests.support.live import compare, reference
 
 TEN = {"num_classes": 10}
 

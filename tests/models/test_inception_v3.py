@@ -9,9 +9,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import zoo
-from tests import oracle
-from tests.live import compare, reference
-from zoo import summary
+from tests.support import oracle
+from tests.support.live import compare, reference
+from zoo.models import summary
 from zoo.models.inception_v3 import Aux
 
 MODEL = zoo.create("inception_v3")

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 
 import zoo
-from zoo import summary
+from zoo.models import summary
 from zoo.models.lenet import C3_CONNECTIONS, PartialConv, scaled_tanh
 
 TRAINABLE = {"c1": 156, "s2": 12, "c3": 1516, "s4": 32, "c5": 48_120, "f6": 10_164}  # as printed, section II.B

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.live import compare, reference
+from tests.support.live import compare, reference
 
 TEN = {"num_classes": 10}
 SHAPE = (2, 65, 97, 3)  # odd, not square

@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
-from tests import layouts
-from tests.live import compare, reference
+from tests.support import layouts
+from tests.support.live import compare, reference
 
 
 def padded_resnet(n: int):

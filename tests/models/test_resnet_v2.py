@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests import layouts
-from tests.live import compare, compare_structure, reference
+from tests.support import layouts
+from tests.support.live import compare, compare_structure, reference
 
 TEN = {"num_classes": 10}
 slow = pytest.mark.slow

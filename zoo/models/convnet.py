@@ -8,10 +8,10 @@ from typing import Literal
 
 import flax.linen as nn
 
-from zoo.batch_norm import BatchNorm
 from zoo.layers import Conv, Linear, max_pool
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant
+from zoo.norm import BatchNorm
 
 
 class MLP(Net, kw_only=True):

@@ -8,12 +8,13 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
-from zoo.batch_norm import BatchNorm
-from zoo.layers import Conv, Linear, avg_pool, concatenate, dropout, global_avg_pool, he_fan_in, max_pool
+from zoo.layers import Conv, Linear, avg_pool, dropout, global_avg_pool, he_fan_in, max_pool
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant, Weights
+from zoo.norm import BatchNorm
 
 conv = partial(Conv, kernel_init=he_fan_in)
 
@@ -36,7 +37,7 @@ class DenseLayer(nn.Module):
             y = conv(4 * self.growth, 1, name="conv1")(y)
             y = activate(y, "norm2", train=train)
         y = conv(self.growth, 3, padding=1, name="conv2" if self.bottleneck else "conv1")(y)
-        return concatenate([x, dropout(y, self.dropout, train=train)])
+        return jnp.concatenate([x, dropout(y, self.dropout, train=train)], axis=-1)
 
 
 class Transition(nn.Module):

@@ -14,12 +14,8 @@ from typing import ClassVar
 import flax.linen as nn
 
 from zoo.layers import (
-    Branches,
     Conv,
-    ConvBN,
     Linear,
-    Mixed,
-    Padding,
     Pair,
     adaptive_avg_pool,
     avg_pool,
@@ -27,8 +23,8 @@ from zoo.layers import (
     global_avg_pool,
     local_response_norm,
     max_pool,
-    renormalised,
 )
+from zoo.models.inception import Branches, ConvBN, Mixed, renormalised
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant
@@ -137,7 +133,7 @@ class ConvReLU(nn.Module):
     features: int
     kernel_size: Pair
     stride: int = 1
-    padding: Padding = 0
+    padding: Pair = 0
 
     @nn.compact
     def __call__(self, x, *, train: bool):

@@ -9,23 +9,12 @@ from typing import ClassVar
 
 import flax.linen as nn
 
-from zoo.batch_norm import BatchNorm
-from zoo.layers import (
-    Branches,
-    Conv,
-    ConvBN,
-    Linear,
-    Mixed,
-    avg_pool,
-    branches,
-    dropout,
-    global_avg_pool,
-    he_fan_in,
-    max_pool,
-)
+from zoo.layers import Conv, Linear, avg_pool, dropout, global_avg_pool, he_fan_in, max_pool
+from zoo.models.inception import Branches, ConvBN, Mixed, branches
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant, Weights
+from zoo.norm import BatchNorm
 
 average = partial(avg_pool, window=3, stride=1, padding=1, count_include_pad=False)
 halve = partial(max_pool, window=3, stride=2)

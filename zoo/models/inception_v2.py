@@ -12,11 +12,12 @@ from typing import ClassVar
 
 import flax.linen as nn
 
-from zoo.batch_norm import BatchNorm
-from zoo.layers import Branches, Conv, Linear, Mixed, Padding, Pair, avg_pool, global_avg_pool, max_pool
+from zoo.layers import Conv, Linear, Pair, avg_pool, global_avg_pool, max_pool
+from zoo.models.inception import Branches, Mixed
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant
+from zoo.norm import BatchNorm
 
 
 class Brick(nn.Module):
@@ -25,7 +26,7 @@ class Brick(nn.Module):
     features: int
     kernel_size: Pair
     stride: int = 1
-    padding: Padding = 0
+    padding: Pair = 0
 
     @nn.compact
     def __call__(self, x, *, train: bool):

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import flax.linen as nn
 
-from zoo.layers import Branches, ConvBN, Linear, Mixed, avg_pool, dropout, global_avg_pool, max_pool
+from zoo.layers import Linear, avg_pool, dropout, global_avg_pool, max_pool
+from zoo.models.inception import Branches, ConvBN, Mixed
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant, Weights

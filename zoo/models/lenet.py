@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from zoo.dtypes import stored_dtype
-from zoo.layers import Conv, Linear, avg_pool, max_pool
+from zoo.layers import Conv, Linear, avg_pool, max_pool, stored_dtype
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant
 

@@ -10,10 +10,10 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from zoo.batch_norm import BatchNorm
 from zoo.layers import Conv, Linear, global_avg_pool, max_pool
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant, Weights
+from zoo.norm import BatchNorm
 
 
 def shortcut(x: jax.Array, features: int, stride: int, *, train: bool) -> jax.Array:

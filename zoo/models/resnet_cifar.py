@@ -12,10 +12,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zoo.batch_norm import BatchNorm
 from zoo.layers import Conv, Linear, global_avg_pool
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant
+from zoo.norm import BatchNorm
 
 
 def shortcut(x: jax.Array, features: int, stride: int) -> jax.Array:

@@ -12,11 +12,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zoo.batch_norm import BatchNorm
 from zoo.layers import Conv, Linear, global_avg_pool, max_pool
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant, Weights
+from zoo.norm import BatchNorm
 
 
 def activate(x: jax.Array, name: str, *, train: bool) -> jax.Array:

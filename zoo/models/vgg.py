@@ -9,11 +9,11 @@ from typing import ClassVar
 
 import flax.linen as nn
 
-from zoo.batch_norm import BatchNorm
 from zoo.layers import Conv, Linear, adaptive_avg_pool, dropout, max_pool
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant, Weights
+from zoo.norm import BatchNorm
 
 WIDTHS = (64, 128, 256, 512, 512)
 dense = partial(Linear, kernel_init=nn.initializers.normal(0.01))  # section 3.1

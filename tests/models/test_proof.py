@@ -1,0 +1,53 @@
+"""Every model is its reference: figures of torchvision, timm, pytorchcv and Cadene, in float64, to the stored digits.
+
+Everyday: structure of all records, evaluation at the smallest recorded input and training of those that
+`tests/proof.py` marks. Slow: the whole of every record, with all intermediate features.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import zoo
+from tests.support import oracle
+from tests.support.proof import FEATURE, PROOFS, Proof, Subject, assert_within
+from zoo import weights
+
+named = pytest.mark.parametrize("proof", PROOFS, ids=lambda proof: proof.source)
+evaluated = pytest.mark.parametrize("proof", [p for p in PROOFS if p.evaluate], ids=lambda proof: proof.source)
+trained = pytest.mark.parametrize("proof", [p for p in PROOFS if p.train], ids=lambda proof: proof.source)
+
+
+@named
+def test_state_dict_has_the_reference_keys_and_shapes(proof: Proof):
+    record = oracle.record(proof.source)
+    row = zoo.variant(proof.name)
+    images = jax.ShapeDtypeStruct((1, row.image_size, row.image_size, 3), jnp.float32)
+    model = zoo.create(proof.name, **proof.fields)
+    variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
+    layout = proof.layout if not isinstance(proof.layout, str) else weights.layouts(proof.name)[proof.layout]
+    ours = {key: list(slot.torch_shape) for key, slot in weights.slots(variables, layout).items()}
+    theirs = {key: shape for key, shape in record.keys if not key.endswith(weights.COUNTER)}
+    assert ours == theirs
+
+
+@evaluated
+def test_evaluation_at_the_smallest_input_equals_the_reference(proof: Proof, float64):
+    part = "eval_small" if "eval_small" in oracle.record(proof.source).figures else "eval"
+    assert_within(Subject.of(proof).evaluation(part))
+
+
+@trained
+def test_training_equals_the_reference(proof: Proof, float64):
+    assert_within(Subject.of(proof).training())
+
+
+@pytest.mark.slow
+@named
+def test_all_figures_equal_the_reference(proof: Proof, float64):
+    subject = Subject.of(proof)
+    distances = assert_within([*subject.evaluation("eval"), *subject.training()])
+    least = min(4, len(subject.record.figures["eval"]["features"]))
+    assert sum(d.tolerance == FEATURE for d in distances) >= 4 * least, f"fewer than {least} features were compared"

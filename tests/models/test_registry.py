@@ -1,0 +1,132 @@
+"""Every registered name: its published size, its endpoints, its fields. Structure only: nothing is computed."""
+
+import re
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import zoo
+from zoo.models import summary
+
+every_model = pytest.mark.parametrize("name", zoo.list_models())
+SMALLEST = {  # the smallest net of each class: what a class does with its fields is shown once
+    type(zoo.create(name)): name for name in sorted(zoo.list_models(), key=lambda n: -zoo.variant(n).macs)
+}
+every_class = pytest.mark.parametrize("name", sorted(SMALLEST.values()))
+
+
+def traced(name: str, size: int | None = None, **fields):
+    """Shapes of logits, endpoints and variables, for two images of the row's own size or of `size`."""
+    row = zoo.variant(name)
+    size = row.image_size if size is None else size
+    images = jax.ShapeDtypeStruct((2, size, size, row.channels), jnp.float32)
+    init = partial(zoo.create(name, **fields).init_with_output, train=False, endpoints=tuple(row.endpoints))
+    (logits, ends), variables = jax.eval_shape(init, jax.random.key(0), images)
+    return logits, ends, variables
+
+
+published = cache(traced)
+
+
+@every_model
+def test_model_has_the_published_number_of_parameters(name):
+    assert sum(leaf.size for leaf in jax.tree.leaves(published(name)[2]["params"])) == zoo.variant(name).params
+
+
+@every_model
+def test_model_has_the_published_number_of_multiply_adds(name):
+    row = zoo.variant(name)
+    layers = summary.layers(zoo.create(name), (row.image_size, row.image_size, row.channels))
+    assert sum(layer.macs for layer in layers if not layer.auxiliary) == row.macs
+
+
+@every_model
+def test_endpoints_have_the_row_s_strides_and_channels(name):
+    row, more = zoo.variant(name), 32  # a multiple of every stride: maps grow by exactly more / stride
+    (_, ends, _), (_, wider, _) = published(name), traced(name, row.image_size + more)
+    found = {
+        end: (
+            (more // (wider[end].shape[1] - ends[end].shape[1]) if ends[end].ndim == 4 else 0),
+            ends[end].shape[-1],
+        )
+        for end in row.endpoints
+    }
+    assert found == dict(row.endpoints)
+    assert row.paper
+
+
+@every_class
+def test_training_writes_every_statistic_and_aux_heads_are_endpoints(name):
+    row, (logits, _, variables) = zoo.variant(name), published(name)
+    images = jax.ShapeDtypeStruct((2, row.image_size, row.image_size, row.channels), jnp.float32)
+    settings = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(1)}}
+    apply = partial(zoo.create(name).apply, endpoints=("features", *row.aux_weights), **settings)
+    (_, heads), updates = jax.eval_shape(apply, variables, images)
+    assert jax.tree.structure(updates.get("batch_stats", {})) == jax.tree.structure(variables.get("batch_stats", {}))
+    assert all(heads[head].shape == logits.shape for head in row.aux_weights)
+
+
+@every_class
+def test_no_classes_returns_the_pooled_features(name):
+    features, ends, _ = traced(name, num_classes=0)
+    assert features.shape == ends["features"].shape == (2, zoo.variant(name).endpoints["features"][1])
+
+
+@every_class
+def test_computing_in_bfloat16_keeps_float32_parameters_and_statistics(name):
+    logits, _, variables = traced(name, dtype=jnp.bfloat16)
+    assert logits.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+@every_class
+def test_stored_type_of_the_parameters_is_the_model_s(name):
+    _, _, variables = traced(name, param_dtype=jnp.bfloat16)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("bfloat16")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables.get("batch_stats", {}))} <= {jnp.dtype("float32")}
+
+
+@every_class
+def test_smallest_size_works_and_one_pixel_less_is_refused(name):
+    model = zoo.create(name)
+    logits, _, _ = traced(name, model.min_size)
+    assert logits.shape == (2, model.num_classes)
+    if model.min_size > 1:
+        with pytest.raises(ValueError, match=re.escape(f"at least {model.min_size}x{model.min_size}")):
+            traced(name, model.min_size - 1)
+
+
+def test_names_are_listed_in_natural_order_and_matched_by_shell_patterns():
+    names = zoo.list_models("resnet*")
+    assert names.index("resnet50") < names.index("resnet101")
+    assert zoo.list_models("no-such-*") == []
+    assert len(zoo.list_models()) == len(set(zoo.list_models()))
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("resnet_50", "resnet50"), ("ResNet-18", "resnet18"), ("lenet", "lenet5")])
+def test_unknown_model_suggests_the_nearest_name(wrong, near):
+    with pytest.raises(ValueError, match=f"did you mean '{near}'"):
+        zoo.create(wrong)
+
+
+def test_unknown_field_lists_the_model_s_fields():
+    with pytest.raises(ValueError, match=r"no field 'classes': it has .*num_classes"):
+        zoo.create("resnet20", classes=10)
+
+
+@pytest.mark.parametrize("a", [1, 2])
+@pytest.mark.parametrize("norm", [None, "before_activation", "after_activation"])
+def test_the_pattern_has_the_layers_its_letters_say(a, norm):
+    b, c, d = 2, 3, 2
+    layers = summary.layers(zoo.create("convnet", a=a, b=b, c=c, d=d, width=4, norm=norm), (32, 32, 3))
+    count = {kind: sum(layer.kind == kind for layer in layers) for kind in ("Conv", "Linear", "BatchNorm")}
+    assert count == {"Conv": a * b * c, "Linear": d, "BatchNorm": b * c if norm else 0}
+    assert [layer.shape[0] for layer in layers if layer.kind == "Conv"] == [32] * a * b + [16] * a * b + [8] * a * b
+
+
+@pytest.mark.parametrize("wrong", [{"a": 0}, {"d": 0}, {"c": -1}, {"norm": "after"}])
+def test_a_pattern_that_makes_no_net_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        zoo.create("convnet", **wrong)

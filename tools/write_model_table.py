@@ -1,0 +1,105 @@
+"""The README's table of models: rows from the registry, distances from `measured.json`.
+
+    python -m tools.write_model_table                       writes the table into README.md
+    python -m tools.write_model_table --measure [GLOB ...]  measures first: the fixtures' nets, and with the [parity] extra
+                                                all others that the installed reference library has
+
+Distances are the largest relative ones, in float64, of everything that a proof compares. ¹ marks a reference that
+departs from the row by fields of the net, which the proof sets.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import jax
+
+import zoo
+from tests.support.proof import PROOFS, Distance, Subject
+
+MEASURED = Path(__file__).parent / "measured.json"
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- models: python -m tools.write_model_table -->", "<!-- /models -->"
+KINDS = {"logits": ("logits", "training"), "gradients": ("gradient",), "statistics": ("running",)}
+LIVE = {  # no fixture, but the installed torchvision or timm has the net: the size of its images
+    **dict.fromkeys(
+        ["resnet34", "resnet152", "resnext101_64x4d", "wide_resnet101_2", "densenet161", "densenet201"], 96
+    ),
+    **dict.fromkeys(["resnext101_32x4d", "resnetv2_101", "resnetv2_152", "vgg13", "vgg13_bn", "vgg19_bn"], 96),
+}
+
+
+def measure(name: str) -> dict | None:
+    """What the tests measure for the model: from its fixture, or from the installed reference; None without."""
+    for proof in PROOFS:
+        if proof.name == name:
+            with jax.enable_x64(True):
+                subject = Subject.of(proof)
+                part = "eval_small" if "eval_small" in subject.record.figures else "eval"
+                found = _largest(proof.source, [*subject.evaluation(part), *subject.training()])
+            return found | ({"fields": sorted(proof.fields)} if proof.fields else {})
+    if name not in LIVE:
+        return None
+    from tests.support import live
+
+    reference = zoo.variant(name).reference
+    layout = "timm" if name.startswith("resnetv2") else "torchvision"
+    shape = (2, LIVE[name], LIVE[name], 3)
+    return _largest(
+        f"{reference}/{name}", live.compare(live.reference(f"{reference}/{name}"), name, shape, layout=layout)
+    )
+
+
+def _largest(source: str, distances: list[Distance]) -> dict:
+    found: dict = {"source": source}
+    for kind, words in KINDS.items():
+        values = [d.value for d in distances if any(word in d.quantity for word in words) and d.tolerance]
+        if values:
+            found[kind] = float(f"{max(values):.1e}")
+    return found
+
+
+def table() -> str:
+    """The Markdown table, one line a model."""
+    measured = json.loads(MEASURED.read_text())
+    lines = [
+        "| model | paper | parameters | multiply-adds | input | proved against | logits | gradients | statistics |",
+        "|---|---|---:|---:|---:|---|---:|---:|---:|",
+    ]
+    for name in zoo.list_models():
+        row, found = zoo.variant(name), measured.get(name, {})
+        against = found.get("source", "the paper's figures") + (" ¹" if "fields" in found else "")
+        distances = [f"{found[kind]:.0e}" if kind in found else "" for kind in KINDS]
+        cells = [f"`{name}`", row.paper, f"{row.params:,}", _scaled(row.macs), str(row.image_size), against, *distances]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _scaled(macs: int) -> str:
+    return f"{macs / 1e9:.2f} G" if macs >= 1e9 else f"{macs / 1e6:.1f} M"
+
+
+def readme() -> str:
+    """README.md with the table as it should be."""
+    before, _, rest = README.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--measure", nargs="*", metavar="GLOB")
+    globs = parser.parse_args().measure
+    names = [] if globs is None else [name for glob in globs or ["*"] for name in zoo.list_models(glob)]
+    jax.config.update("jax_default_matmul_precision", "highest")
+    for name in names:
+        found = measure(name)
+        print(name, found, flush=True)
+        if found:
+            measured = json.loads(MEASURED.read_text()) | {name: found}
+            MEASURED.write_text(json.dumps(dict(sorted(measured.items())), indent=1) + "\n")
+    README.write_text(readme())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""`zoo list` and `zoo show`: the tables of models and of one model's layers."""
+
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from zoo.cli.terminal import by, new_table, write
+from zoo.models import registry, summary
+
+
+def list_(pattern: Annotated[Positional[str], arg(metavar="GLOB")] = "*") -> None:
+    """List the models with their published figures.
+
+    Args:
+        pattern: Which, as a shell pattern such as 'res*'.
+    """
+    names = registry.list_models(pattern)
+    if not names:
+        raise ValueError(f"No model matches {pattern!r}: `zoo list` has them all.")
+    table = new_table("model", "parameters>", "multiply-adds>", "input>", "paper")
+    for name in names:
+        row = registry.variant(name)
+        size = f"{row.image_size}x{row.image_size}x{row.channels}"
+        table.add_row(name, f"{row.params:,}", f"{row.macs:,}", size, row.paper)
+    write(table)
+
+
+def show(
+    model: Annotated[str, arg(metavar="MODEL")],
+    *,
+    image_size: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
+) -> None:
+    """Show a model: its layers with shapes, parameters and multiply-adds, and its endpoints.
+
+    Args:
+        model: Name of the net.
+        image_size: Side of the images; the net's native size if not given.
+    """
+    row = registry.variant(model)
+    size = row.image_size if image_size is None else image_size
+    if size < 1:
+        raise ValueError(f"image_size is {size}: it must be at least 1.")
+    net, image_shape = registry.create(model), (size, size, row.channels)
+    layers = summary.layers(net, image_shape)
+    table = new_table("layer", "kind", "output>", "parameters>", "multiply-adds>")
+    for layer in layers:
+        kind = f"{layer.kind} (auxiliary)" if layer.auxiliary else layer.kind
+        numbers = f"{layer.params:,}", f"{layer.macs:,}" if layer.macs else ""
+        table.add_row(layer.path, kind, by(layer.shape), *numbers)
+    table.add_section()
+    macs = sum(layer.macs for layer in layers if not layer.auxiliary)
+    table.add_row("total", "", "", f"{sum(layer.params for layer in layers):,}", f"{macs:,}", style="bold")
+    ends = new_table("endpoint", "shape>")
+    for name, shape in summary.endpoints(net, image_shape, tuple(row.endpoints)).items():
+        ends.add_row(name, by(shape))
+    notes = (row.paper, row.departures and f"departs from it: {row.departures}", f"input {by(image_shape)}")
+    write(f"{model}: " + "; ".join(note for note in notes if note), table, ends)

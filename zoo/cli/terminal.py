@@ -1,0 +1,81 @@
+"""What the command prints: tables to stdout, the progress of a training to stderr."""
+
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from zoo.training import loop as fit
+from zoo.training.run_folder import Epoch
+
+
+class Display:
+    """A progress bar on stderr, and a line above it for every finished epoch."""
+
+    def __init__(self, epochs: int):
+        self.epochs = epochs
+        console = console_of(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}"),
+            TextColumn("{task.fields[speed]:,.0f} images/s"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,  # the epochs' lines are printed all the same
+        )
+        self.task = self.bar.add_task("compiling", total=None, loss=0.0, accuracy=0.0, speed=0.0)
+
+    def __enter__(self) -> "Display":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def step(self, progress: fit.Progress) -> None:
+        self.bar.update(
+            self.task,
+            description=f"epoch {progress.epoch}/{self.epochs}",
+            completed=(progress.epoch - 1) * progress.of_images + progress.images,
+            total=self.epochs * progress.of_images,
+            loss=progress.loss,
+            accuracy=progress.accuracy,
+            speed=progress.images_per_second,
+        )
+
+    def epoch(self, row: Epoch) -> None:
+        self.bar.console.print(
+            f"epoch {row.epoch:>{len(str(self.epochs))}}/{self.epochs}  loss {row.train_loss:.3f}"
+            f"  accuracy {row.train_accuracy:6.1%}  test {row.test_accuracy_running:6.1%} running,"
+            f" {row.test_accuracy_batch:6.1%} batch  {row.images_per_second:,.0f} images/s",
+            highlight=False,
+        )
+
+
+def console_of(*, stderr: bool = False) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        stderr=stderr, width=None if stream.isatty() else 1000
+    )  # a pipe has no edge: nothing is folded there
+
+
+def write(*parts: str | Table) -> None:
+    console = console_of()
+    for part in parts:
+        console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+
+
+def new_table(*headings: str) -> Table:
+    """An empty table; columns whose heading ends in > are aligned on the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading.rstrip(">"), justify="right" if heading.endswith(">") else "left", overflow="fold")
+    return table
+
+
+def by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

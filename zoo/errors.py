@@ -1,0 +1,23 @@
+"""The one error for what a user got wrong. It knows nothing of the command line; the command line knows it."""
+
+
+class UserError(ValueError):
+    """What a user got wrong: what happened, to which name, and what to pass instead.
+
+    As text it is `"{problem}: {remedy}"`. The remedy speaks of Python's arguments; a program that is not talked to in
+    Python, such as the command `zoo`, finds its own words for it under `code`.
+
+    Attributes:
+      problem: what happened, without a full stop.
+      remedy: what to pass instead; empty where the problem says it.
+      code: which remedy this is, `"run-exists"`; empty where the remedy is the same everywhere.
+      context: what a remedy in other words needs to name, `{"folder": "runs/demo"}`.
+
+    >>> error = UserError("runs/demo holds a run", "pass another folder", code="run-exists", folder="runs/demo")
+    >>> print(error)
+    runs/demo holds a run: pass another folder.
+    """
+
+    def __init__(self, problem: str, remedy: str = "", *, code: str = "", **context: object) -> None:
+        super().__init__(f"{problem}: {remedy}." if remedy else f"{problem}.")
+        self.problem, self.remedy, self.code, self.context = problem, remedy, code, context
