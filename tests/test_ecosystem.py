@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import zoo
-from tests.weights.test_key_maps import assert_equal_trees, state_dict_of
+from tests.weights.test_state_dict import assert_equal_trees, state_dict_of
 from zoo import weights
 
 NAME = "convnet_bn"

@@ -1,9 +1,12 @@
 """Every classic CNN as a pure Flax Linen module, sharing one hand-derived batch normalisation.
 
-`list_models`, `variant` and `create` find and make models; `init` and `apply` are Flax's own.
+`list_models`, `variant` and `create` find and make models, `pretrained` makes one with its trained variables; `init`
+and `apply` are Flax's own.
 """
 
-from zoo import data, layers, losses, models, norm, weights
+from importlib import metadata
+
+from zoo import data, errors, layers, losses, models, norm, training, weights
 from zoo.models.registry import create, list_models, variant
 from zoo.norm import (
     BatchNorm,
@@ -14,12 +17,21 @@ from zoo.norm import (
     from_torch_momentum,
     recalibrate,
 )
-from zoo.training.step import TrainState, create_train_state, make_eval_step, make_train_step
-from zoo.weights.files import load, save
-from zoo.weights.key_maps import from_torch, to_torch
+from zoo.training import (
+    TrainConfig,
+    TrainState,
+    create_train_state,
+    fit,
+    make_eval_step,
+    make_train_step,
+)
+from zoo.weights import from_torch, load, predict, pretrained, save, to_torch
+
+__version__ = metadata.version("jax-cnn-zoo")
 
 __all__ = [
     "BatchNorm",
+    "TrainConfig",
     "TrainState",
     "batch_norm",
     "batch_norm_options",
@@ -27,6 +39,8 @@ __all__ = [
     "create",
     "create_train_state",
     "data",
+    "errors",
+    "fit",
     "fold",
     "from_torch",
     "from_torch_momentum",
@@ -38,9 +52,12 @@ __all__ = [
     "make_train_step",
     "models",
     "norm",
+    "predict",
+    "pretrained",
     "recalibrate",
     "save",
     "to_torch",
+    "training",
     "variant",
     "weights",
 ]

@@ -10,14 +10,17 @@ class UserError(ValueError):
     Attributes:
       problem: what happened, without a full stop.
       remedy: what to pass instead; empty where the problem says it.
-      code: which remedy this is, `"run-exists"`; empty where the remedy is the same everywhere.
+      code: which remedy this is, `"finished-run-exists"`; empty where the remedy is the same everywhere.
       context: what a remedy in other words needs to name, `{"folder": "runs/demo"}`.
 
-    >>> error = UserError("runs/demo holds a run", "pass another folder", code="run-exists", folder="runs/demo")
+    >>> error = UserError("runs/demo holds a run", "pass another folder", code="finished-run-exists", folder="runs/demo")
     >>> print(error)
     runs/demo holds a run: pass another folder.
     """
 
     def __init__(self, problem: str, remedy: str = "", *, code: str = "", **context: object) -> None:
-        super().__init__(f"{problem}: {remedy}." if remedy else f"{problem}.")
+        super().__init__(problem, remedy)
         self.problem, self.remedy, self.code, self.context = problem, remedy, code, context
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.remedy}." if self.remedy else f"{self.problem}."

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 
 from tests.losses.cases import CLASSES, Case, one_hot, value_and_both_gradients
 from zoo import losses
+from zoo.errors import UserError
 from zoo.losses import gradient_of
 
 HUGE = 1e4
@@ -240,7 +241,7 @@ def does_not_broadcast(case, rng):
     predictions, targets = case.draw(rng, 1.0)
     for function in (case.loss, gradient_of[case.loss]):
         for p, t in ((predictions, targets[..., None]), (predictions[..., None], targets), (predictions, targets[:1])):
-            with pytest.raises(ValueError, match=r"shape|integer labels") as error:
+            with pytest.raises(UserError, match=r"shape|integer labels") as error:
                 function(p, t)
             assert str(list(p.shape)) in str(error.value)
             assert str(list(t.shape)) in str(error.value)

@@ -8,6 +8,7 @@ import pytest
 import sklearn.metrics
 from numpy.testing import assert_allclose
 
+from zoo.errors import UserError
 from zoo.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_probabilities,
@@ -48,7 +49,7 @@ def test_pos_weight_weighs_the_positives_of_each_label():
     plain = binary_cross_entropy(LOGITS, LABELS)
     expected = np.where(LABELS == 1, weight[None], 1) * plain
     assert_allclose(binary_cross_entropy(LOGITS, LABELS, pos_weight=weight), expected, rtol=1e-5)
-    with pytest.raises(ValueError, match=r"pos_weight \[2\] and the last axis of logits \[3\]"):
+    with pytest.raises(UserError, match=r"pos_weight \[2\] and the last axis of logits \[3\]"):
         binary_cross_entropy(LOGITS, LABELS, pos_weight=weight[:2])
     with pytest.raises(TypeError, match="pos_weight must be floating point"):
         binary_cross_entropy(LOGITS, LABELS, pos_weight=3)
@@ -121,5 +122,5 @@ def test_hinge_has_half_a_slope_at_its_corner():
 
 def test_hinge_refuses_booleans_and_says_how_to_sign_them():
     for function in (hinge, gradient_of[hinge]):
-        with pytest.raises(TypeError, match=r"labels -1 and 1, not bool: pass 2 \* labels.astype"):
+        with pytest.raises(TypeError, match=r"labels must be -1 and 1, not bool: pass 2 \* labels.astype"):
             function(LOGITS, LABELS.astype(bool))

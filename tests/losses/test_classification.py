@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.losses.cases import one_hot
+from zoo.errors import UserError
 from zoo.losses import (
     dice,
     gradient_of,
@@ -109,11 +110,11 @@ def test_the_gradient_for_soft_labels_can_be_had_too():
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"class_weights": np.ones(3, np.float32)}, ValueError, r"class_weights \[3\] must be \[4\].*\[6, 4\]"),
+        ({"class_weights": np.ones(3, np.float32)}, UserError, r"class_weights \[3\] must be \[4\].*\[6, 4\]"),
         ({"class_weights": np.ones(4, int)}, TypeError, r"class_weights must be floating point"),
         ({"where": np.ones((6, 4), int)}, TypeError, r"where must be boolean, not int.*astype\(bool\)"),
-        ({"where": np.ones(6, bool)}, ValueError, r"where \[6\] .*\[6, 4\].*\[1, K\]"),
-        ({"where": np.ones((6, 3), bool)}, ValueError, r"where \[6, 3\] .*\[6, 4\]"),
+        ({"where": np.ones(6, bool)}, UserError, r"where \[6\] .*\[6, 4\].*\[1, K\]"),
+        ({"where": np.ones((6, 3), bool)}, UserError, r"where \[6, 3\] .*\[6, 4\]"),
     ],
 )
 def test_softmax_cross_entropy_names_the_bad_option_and_the_fix(options, error, says):
@@ -123,11 +124,11 @@ def test_softmax_cross_entropy_names_the_bad_option_and_the_fix(options, error, 
 
 
 def test_softmax_cross_entropy_names_what_is_wrong_with_its_labels():
-    with pytest.raises(ValueError, match="ignore_label needs integer labels"):
+    with pytest.raises(UserError, match="ignore_label needs integer labels"):
         softmax_cross_entropy(LOGITS, one_hot(LABELS), ignore_label=1)
-    with pytest.raises(ValueError, match=r"logits \[6, 4\] take integer labels \[6\], not \[6, 1\].*squeeze"):
+    with pytest.raises(UserError, match=r"logits \[6, 4\] take integer labels \[6\], not \[6, 1\].*squeeze"):
         softmax_cross_entropy(LOGITS, LABELS[:, None])
-    with pytest.raises(ValueError, match=r"logits \[\] have no axis of classes"):
+    with pytest.raises(UserError, match=r"logits \[\] have no axis of classes"):
         softmax_cross_entropy(np.float32(1), np.int32(0))
 
 
@@ -160,7 +161,7 @@ def test_kl_divergence_over_another_axis():
     targets = RNG.dirichlet(np.ones(4), 6).astype(np.float32)
     log_q = np.asarray(jax.nn.log_softmax(LOGITS))
     assert_allclose(kl_divergence(log_q.T, targets.T, axis=0), kl_divergence(log_q, targets), rtol=1e-6)
-    with pytest.raises(ValueError, match=r"where \[4\] must have the shape of log_predictions \[6, 4\]"):
+    with pytest.raises(UserError, match=r"where \[4\] must have the shape of log_predictions \[6, 4\]"):
         kl_divergence(log_q, targets, where=np.ones(4, bool))
 
 
@@ -180,7 +181,7 @@ def test_squared_error_loses_its_gradient_where_cross_entropy_keeps_it(activatio
 
 
 def test_an_unknown_activation_is_named():
-    with pytest.raises(ValueError, match='activation must be "softmax" or "sigmoid", not \'tanh\''):
+    with pytest.raises(UserError, match='activation must be "softmax" or "sigmoid", not \'tanh\''):
         mean_squared_error_with_activation(LOGITS, LABELS, activation="tanh")
 
 
@@ -206,9 +207,9 @@ def test_dice_of_masked_pixels_is_that_of_the_others():
 
 
 def test_dice_names_what_is_wrong_with_its_inputs():
-    with pytest.raises(ValueError, match=r"logits \[4\] must be \[N, ..., K\]"):
+    with pytest.raises(UserError, match=r"logits \[4\] must be \[N, ..., K\]"):
         dice(LOGITS[0], np.int32(0))
     with pytest.raises(TypeError, match="where must be boolean"):
         dice(LOGITS, LABELS, where=np.ones(6))
-    with pytest.raises(ValueError, match=r"where \[6, 4\] and the pixels of the logits \[6\]"):
+    with pytest.raises(UserError, match=r"where \[6, 4\] and the pixels of the logits \[6\]"):
         dice(LOGITS, LABELS, where=np.ones((6, 4), bool))

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from zoo.errors import UserError
 from zoo.losses import (
     binary_cross_entropy,
     fit_logistic_regression,
@@ -176,17 +177,17 @@ def test_fit_runs_under_jit():
 def test_bad_input_is_named():
     w, b, x, y = problem(np.float32)
     for function in (logistic_loss, logistic_gradient, logistic_hessian):
-        with pytest.raises(ValueError, match=r"weights \[2\], bias \[\] and x \[20, 3\]"):
+        with pytest.raises(UserError, match=r"weights \[2\], bias \[\] and x \[20, 3\]"):
             function(w[:2], b, x, y)
-        with pytest.raises(ValueError, match=r"the rows of x \[20\] and labels \[20, 1\] must have the same shape"):
+        with pytest.raises(UserError, match=r"the rows of x \[20\] and labels \[20, 1\] must have the same shape"):
             function(w, b, x, y[:, None])
         with pytest.raises(TypeError, match="weights must be floating point, not int32"):
             function(w.astype(np.int32), b, x, y)
-    with pytest.raises(ValueError, match=r'"newton" needs a smooth objective, but l1 is 0.1: .*solver="proximal"'):
+    with pytest.raises(UserError, match=r'"newton" needs a smooth objective, but l1 is 0.1: .*solver="proximal"'):
         fit_logistic_regression(x, y, l1=0.1)
-    with pytest.raises(ValueError, match=r"solver must be one of \['lbfgs', 'newton', 'proximal'\], not 'saga'"):
+    with pytest.raises(UserError, match=r"solver must be one of \['lbfgs', 'newton', 'proximal'\], not 'saga'"):
         fit_logistic_regression(x, y, solver="saga")
-    with pytest.raises(ValueError, match=r"x \[20\] must be \[N, D\]"):
+    with pytest.raises(UserError, match=r"x \[20\] must be \[N, D\]"):
         fit_logistic_regression(x[:, 0], y)
     with pytest.raises(TypeError, match="x must be floating point"):
         fit_logistic_regression(x.astype(int), y)

@@ -38,8 +38,8 @@ DRAWN = {
     p.equals_its_slow_reference: {},
     p.is_non_negative: {},
     p.is_zero_at_the_target: {},
-    p.is_symmetric: each(INTEGER_LABELS, "of K classes none is another's mirror; see the order of classes instead")
-    | {"kl_divergence": "is no distance: exchanging the distributions changes it"},
+    p.is_symmetric: each(INTEGER_LABELS, "K classes have no mirror image; see the order of classes instead")
+    | {"kl_divergence": "is not a distance: exchanging the distributions changes it"},
     p.is_convex: NOT_CONVEX,
     p.masked_mean_is_the_mean_of_the_slice: {},
     p.takes_integer_labels_as_one_hot: each(NOT_INTEGER_LABELS, "integers are not the numbers of classes here"),
@@ -64,7 +64,7 @@ FIXED = {
         set(BY_NAME) - {"binary_cross_entropy_with_probabilities"}, "takes no probabilities: +-1e4 is its certainty"
     ),
     p.takes_targets_of_zero_probability: each(
-        (*REGRESSION, *BINARY, "multilabel_cross_entropy"), "its targets are no distribution over classes"
+        (*REGRESSION, *BINARY, "multilabel_cross_entropy"), "its targets are not a distribution over classes"
     ),
     p.survives_a_logit_of_minus_infinity: NO_INTEGER_LABELS,
     p.answers_nan_for_a_label_that_is_no_class: NO_INTEGER_LABELS,

@@ -8,6 +8,7 @@ import optax
 import pytest
 from numpy.testing import assert_allclose
 
+from zoo.errors import UserError
 from zoo.losses import kernel_mask, reduce, softmax_cross_entropy, weight_decay, with_auxiliary
 
 LOSS = np.array([1.0, 2.0, 4.0, 8.0], np.float32)
@@ -54,8 +55,8 @@ def test_reduce_adds_half_precision_in_float32():
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
-        ((LOSS, WHERE[:, None]), ValueError, r"loss \[4\] and where \[4, 1\] must have the same shape"),
-        ((LOSS, None, WEIGHTS[:, None]), ValueError, r"loss \[4\] and weights \[4, 1\] must have the same shape"),
+        ((LOSS, WHERE[:, None]), UserError, r"loss \[4\] and where \[4, 1\] must have the same shape"),
+        ((LOSS, None, WEIGHTS[:, None]), UserError, r"loss \[4\] and weights \[4, 1\] must have the same shape"),
         ((LOSS, WEIGHTS), TypeError, r"where must be boolean, not float32: pass where.astype\(bool\)"),
         ((LOSS, None, WHERE), TypeError, r"weights must be floating point, not bool"),
         ((LOSS.astype(int),), TypeError, r"loss must be floating point"),
@@ -88,7 +89,7 @@ def test_auxiliary_heads_add_their_share():
 
 def test_a_missing_head_is_named_with_the_call_that_gives_it():
     loss = with_auxiliary(softmax_cross_entropy, {"aux1": 0.3, "aux2": 0.3})
-    with pytest.raises(ValueError, match=r"\['aux2'\] are not among .*\['aux1'\].*endpoints=\('aux1', 'aux2'\)"):
+    with pytest.raises(UserError, match=r"\['aux2'\] are not among .*\['aux1'\].*endpoints=\('aux1', 'aux2'\)"):
         loss((LOGITS, {"aux1": AUX1}), LABELS)
     with pytest.raises(TypeError, match=r"takes \(logits, ends\).*endpoints=\('aux1', 'aux2'\)"):
         loss(LOGITS, LABELS)
@@ -98,7 +99,7 @@ def test_a_missing_head_is_named_with_the_call_that_gives_it():
 
 
 class Small(nn.Module):
-    """One layer of each kind that has parameters."""
+    """One layer of each class that has parameters."""
 
     @nn.compact
     def __call__(self, x):

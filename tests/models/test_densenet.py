@@ -23,7 +23,7 @@ def test_keys_of_old_files_are_rewritten():
     state = weights.to_torch("densenet121", variables)
     old = {re.sub(r"(denselayer\d+\.\w+)(\d)\.", r"\1.\2.", key): value for key, value in state.items()}
     assert "features.denseblock4.denselayer2.norm.1.running_var" in old
-    loaded = weights.from_torch("densenet121", old, **TINY)
+    loaded = weights.from_torch("densenet121", old, model=model)
     jax.tree.map(np.testing.assert_array_equal, loaded, variables)
 
 

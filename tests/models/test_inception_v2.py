@@ -7,6 +7,7 @@ import pytest
 import zoo
 from tests.support import layouts
 from tests.support.live import compare, reference
+from zoo.errors import UserError
 
 TEN = {"num_classes": 10}
 
@@ -19,7 +20,7 @@ def test_sizes_whose_branches_fit_together_work(size):
 
 @pytest.mark.parametrize(("size", "fit"), [((120, 120), "128x128"), ((224, 39), "224x32"), ((54, 224), "64x224")])
 def test_other_sizes_are_refused_with_the_nearest_that_fits(size, fit):
-    with pytest.raises(ValueError, match=rf"got {size[0]}x{size[1]}: resize to {fit}"):
+    with pytest.raises(UserError, match=rf"got {size[0]}x{size[1]}: resize to {fit}"):
         jax.eval_shape(initialised, jax.ShapeDtypeStruct((2, *size, 3), jnp.float32))
 
 

@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 import zoo
 from tests.support import oracle
 from tests.support.live import compare, reference
+from zoo.errors import UserError
 from zoo.models import summary
 from zoo.models.inception_v3 import Aux
 
@@ -41,7 +42,8 @@ def test_auxiliary_head_has_its_parameters_at_any_size_but_answers_from_the_nati
     assert jax.tree.map(jnp.shape, variables(75)) == jax.tree.map(jnp.shape, variables(299))
     answer = partial(MODEL.apply, train=False, endpoints=("aux",))
     assert jax.eval_shape(answer, variables(299), images(299))[1]["aux"].shape == (2, 1000)
-    with pytest.raises(ValueError, match="auxiliary head takes images of 299x299 or more"):
+    message = r"auxiliary head takes images of 299x299 or more.*aux_weights=\{\} of zoo.make_train_step"
+    with pytest.raises(UserError, match=message):
         jax.eval_shape(answer, variables(299), images(298))
 
 

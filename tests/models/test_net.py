@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import zoo
+from zoo.errors import UserError
 from zoo.models.net import Net
 
 IMAGES = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
@@ -23,7 +24,7 @@ def shapes(name: str, images=IMAGES, **options):
         (
             "resnet20",
             ((32, 32, 3), jnp.float32),
-            r"takes images \[N, H, W, C\], got shape \(32, 32, 3\); .*image\[None\]",
+            r"takes images \[N, H, W, C\], got shape \(32, 32, 3\): .*image\[None\]",
         ),
         ("resnet20", ((2, 32, 32, 3), jnp.uint8), r"got uint8: scale them first, images.astype\(float32\) / 255"),
         ("resnet20", ((2, 32, 32, 3), jnp.int32), "takes floating images, got int32"),
@@ -33,14 +34,14 @@ def shapes(name: str, images=IMAGES, **options):
     ids=["no batch", "bytes", "integers", "too low", "too narrow"],
 )
 def test_images_that_a_net_cannot_see_are_refused_with_their_shape_and_the_remedy(name, images, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         shapes(name, jax.ShapeDtypeStruct(*images))
 
 
 @pytest.mark.parametrize("endpoints", [("layer4",), ("layer1", "logits"), "layer1", "stem"])
 def test_unknown_endpoints_and_a_bare_string_are_refused_with_the_known_names(endpoints):
     known = "pass a tuple of names out of 'stem', 'layer1', 'layer2', 'layer3', 'features'"
-    with pytest.raises(ValueError, match=known):
+    with pytest.raises(UserError, match=known):
         shapes("resnet20", endpoints=endpoints)
 
 

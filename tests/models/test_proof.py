@@ -1,7 +1,7 @@
 """Every model is its reference: figures of torchvision, timm, pytorchcv and Cadene, in float64, to the stored digits.
 
 Everyday: structure of all records, evaluation at the smallest recorded input and training of those that
-`tests/proof.py` marks. Slow: the whole of every record, with all intermediate features.
+`tests/support/proof.py` marks. Slow: the whole of every record, with all intermediate features.
 """
 
 from functools import partial

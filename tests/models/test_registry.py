@@ -6,13 +6,16 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import pytest
+from flax.traverse_util import flatten_dict
 
 import zoo
+from zoo.errors import UserError
 from zoo.models import summary
 
 every_model = pytest.mark.parametrize("name", zoo.list_models())
-SMALLEST = {  # the smallest net of each class: what a class does with its fields is shown once
-    type(zoo.create(name)): name for name in sorted(zoo.list_models(), key=lambda n: -zoo.variant(n).macs)
+SMALLEST = {  # the smallest net of each class and size: what a class does with its fields is shown once
+    (type(zoo.create(name)), zoo.variant(name).image_size): name
+    for name in sorted(zoo.list_models(), key=lambda n: -zoo.variant(n).macs)
 }
 every_class = pytest.mark.parametrize("name", sorted(SMALLEST.values()))
 
@@ -57,6 +60,16 @@ def test_endpoints_have_the_row_s_strides_and_channels(name):
     assert row.paper
 
 
+@every_model
+def test_heads_are_the_layers_whose_shape_depends_on_the_number_of_classes(name):
+    row, classes = zoo.variant(name), zoo.create(name).num_classes
+    one, other = (flatten_dict(v["params"]) for v in (published(name)[2], traced(name, num_classes=classes + 1)[2]))
+    assert set(one) == set(other)
+    changed = {"/".join(path[:-1]) for path, leaf in one.items() if leaf.shape != other[path].shape}
+    assert sorted(changed) == sorted(row.heads)
+    assert row.aux_heads.keys() == row.aux_weights.keys()
+
+
 @every_class
 def test_training_writes_every_statistic_and_aux_heads_are_endpoints(name):
     row, (logits, _, variables) = zoo.variant(name), published(name)
@@ -94,7 +107,7 @@ def test_smallest_size_works_and_one_pixel_less_is_refused(name):
     logits, _, _ = traced(name, model.min_size)
     assert logits.shape == (2, model.num_classes)
     if model.min_size > 1:
-        with pytest.raises(ValueError, match=re.escape(f"at least {model.min_size}x{model.min_size}")):
+        with pytest.raises(UserError, match=re.escape(f"at least {model.min_size}x{model.min_size}")):
             traced(name, model.min_size - 1)
 
 
@@ -107,12 +120,13 @@ def test_names_are_listed_in_natural_order_and_matched_by_shell_patterns():
 
 @pytest.mark.parametrize(("wrong", "near"), [("resnet_50", "resnet50"), ("ResNet-18", "resnet18"), ("lenet", "lenet5")])
 def test_unknown_model_suggests_the_nearest_name(wrong, near):
-    with pytest.raises(ValueError, match=f"did you mean '{near}'"):
+    with pytest.raises(UserError, match=f"did you mean '{near}'") as caught:
         zoo.create(wrong)
+    assert (caught.value.code, caught.value.context) == ("unknown-model", {"near": near})
 
 
 def test_unknown_field_lists_the_model_s_fields():
-    with pytest.raises(ValueError, match=r"no field 'classes': it has .*num_classes"):
+    with pytest.raises(UserError, match=r"no field 'classes': it has .*num_classes"):
         zoo.create("resnet20", classes=10)
 
 
@@ -121,12 +135,12 @@ def test_unknown_field_lists_the_model_s_fields():
 def test_the_pattern_has_the_layers_its_letters_say(a, norm):
     b, c, d = 2, 3, 2
     layers = summary.layers(zoo.create("convnet", a=a, b=b, c=c, d=d, width=4, norm=norm), (32, 32, 3))
-    count = {kind: sum(layer.kind == kind for layer in layers) for kind in ("Conv", "Linear", "BatchNorm")}
+    count = {name: sum(layer.type == name for layer in layers) for name in ("Conv", "Linear", "BatchNorm")}
     assert count == {"Conv": a * b * c, "Linear": d, "BatchNorm": b * c if norm else 0}
-    assert [layer.shape[0] for layer in layers if layer.kind == "Conv"] == [32] * a * b + [16] * a * b + [8] * a * b
+    assert [layer.shape[0] for layer in layers if layer.type == "Conv"] == [32] * a * b + [16] * a * b + [8] * a * b
 
 
 @pytest.mark.parametrize("wrong", [{"a": 0}, {"d": 0}, {"c": -1}, {"norm": "after"}])
 def test_a_pattern_that_makes_no_net_is_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(UserError, match=next(iter(wrong))):
         zoo.create("convnet", **wrong)

@@ -15,7 +15,7 @@ def test_weight_layers_and_parameters_are_those_of_tables_1_and_2(depth, million
     layers = summary.layers(zoo.create(name), (224, 224, 3))
     assert len(layers) == depth
     assert round(zoo.variant(name).params / 1e6) == millions
-    sides = [layer.shape[0] for layer in layers if layer.kind == "Conv"]
+    sides = [layer.shape[0] for layer in layers if layer.type == "Conv"]
     assert sorted(set(sides), reverse=True) == [224, 112, 56, 28, 14]
 
 

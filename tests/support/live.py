@@ -107,7 +107,7 @@ def _distances(make_torch, name, image_shape, layout, fields, seed):
 
     off = {f: 0.0 for f in zoo.create(name).__dataclass_fields__ if f.endswith("dropout")}
     model = zoo.create(name, **fields | off)
-    variables = weights.from_torch(name, state, layout=layout, **fields)
+    variables = weights.from_torch(name, state, layout=layout, model=model)
     variables = {"batch_stats": {}} | jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
     theirs = _Torch(make_torch(), weights.to_torch(name, variables, layout=layout))
 

@@ -1,6 +1,6 @@
 """Measures a model against the reference figures, in float64: how far, relative to what, quantity by quantity.
 
-`test_proof.py` asserts that every distance is within its tolerance.
+`tests/models/test_proof.py` asserts that every distance is within its tolerance.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,11 +20,7 @@ from zoo import weights
 from zoo.models import resnet_v2
 from zoo.models.layout import Layout
 
-STORED, GRADIENT, FEATURE = (
-    1e-7,
-    1e-6,
-    1e-5,
-)  # tolerances: nine stored digits; a gradient's elements; seven digits
+STORED, GRADIENT, FEATURE = 1e-7, 1e-6, 1e-5  # tolerances: nine stored digits; a gradient's elements; seven digits
 
 
 @dataclass(frozen=True)
@@ -164,12 +160,11 @@ class Subject:
     @classmethod
     def of(cls, proof: Proof) -> "Subject":
         record = oracle.record(proof.source)
-        model = zoo.create(proof.name, **proof.fields)
-        off = {f: 0.0 for f in model.__dataclass_fields__ if f.endswith("dropout")}
-        state = record.state_dict()
-        variables = weights.from_torch(proof.name, state, layout=proof.layout, **proof.fields)
+        off = {f: 0.0 for f in zoo.create(proof.name).__dataclass_fields__ if f.endswith("dropout")}
+        model = zoo.create(proof.name, **proof.fields | off)
+        variables = weights.from_torch(proof.name, record.state_dict(), layout=proof.layout, model=model)
         variables = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
-        return cls(proof, record, zoo.create(proof.name, **proof.fields | off), {"batch_stats": {}} | variables)
+        return cls(proof, record, model, {"batch_stats": {}} | variables)
 
     def torch_name(self, path: tuple[str, ...]) -> str:
         """torch's name of one of our modules."""

@@ -1,5 +1,8 @@
 """The steps, against Flax's and optax's own pieces put together by hand, and the difference between the statistics."""
 
+from functools import partial
+from typing import ClassVar
+
 import chex
 import flax.linen as nn
 import jax
@@ -9,7 +12,9 @@ import optax
 import pytest
 
 import zoo
+from zoo.errors import UserError
 from zoo.losses import softmax_cross_entropy
+from zoo.models.net import Net
 
 
 class Small(nn.Module):
@@ -161,6 +166,126 @@ def test_dropout_differs_from_step_to_step_and_repeats_with_the_seed(batch):
     first = losses()
     assert len(set(first)) == 3
     assert losses() == first
+
+
+class Frozen(nn.Module):
+    """Two normalisations, so that one of them can be frozen."""
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        x = zoo.BatchNorm(name="bn1")(nn.Conv(4, (3, 3), name="conv1")(x), train=train)
+        x = zoo.BatchNorm(name="bn2")(nn.Conv(4, (3, 3), name="conv2")(nn.relu(x)), train=train)
+        return nn.Dense(3, name="fc")(jnp.mean(x, (1, 2)))
+
+
+def frozen_state():
+    """With running statistics that differ from any batch's."""
+    state = zoo.create_train_state(Frozen(), jax.random.key(0), optax.sgd(0.1), (5, 5, 2))
+    return state.replace(batch_stats=jax.tree.map(lambda leaf: leaf + 0.5, state.batch_stats))
+
+
+@pytest.mark.parametrize(
+    "statistics", ["running", {"*": "running"}, {"bn1": "running"}, {"bn1": "batch", "*": "running"}]
+)
+def test_frozen_normalisations_use_and_keep_the_running_statistics(batch, statistics):
+    """Against flax's own, frozen by `use_running_average` where the pattern says so."""
+    running = {"bn1": statistics != {"bn1": "batch", "*": "running"}, "bn2": statistics != {"bn1": "running"}}
+
+    class Reference(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for name in ("bn1", "bn2"):
+                x = nn.Conv(4, (3, 3), name=f"conv{name[-1]}")(x)
+                x = nn.BatchNorm(use_running_average=running[name], momentum=0.9, name=name)(x)
+                x = nn.relu(x) if name == "bn1" else x
+            return nn.Dense(3, name="fc")(jnp.mean(x, (1, 2)))
+
+    state = frozen_state()
+
+    def loss_of(params):
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        logits, updates = Reference().apply(variables, batch["image"], mutable=["batch_stats"])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean(), updates
+
+    (loss, updates), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, grads)
+    before = jax.tree.map(jnp.copy, state.batch_stats)
+    new, metrics = zoo.make_train_step(softmax_cross_entropy, statistics=statistics)(state, batch)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
+    chex.assert_trees_all_close(new.params, expected, rtol=1e-4, atol=1e-6)
+    for name in ("bn1", "bn2"):
+        if running[name]:
+            chex.assert_trees_all_equal(new.batch_stats[name], before[name])
+        else:
+            theirs = updates["batch_stats"][name]["mean"]
+            np.testing.assert_allclose(new.batch_stats[name]["mean"], theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_pattern_that_fits_no_normalisation_is_refused_with_the_paths(batch):
+    step = zoo.make_train_step(softmax_cross_entropy, statistics={"layer*": "running"})
+    with pytest.raises(UserError, match=r"no normalisation fits 'layer\*': their paths are bn1, bn2"):
+        step(frozen_state(), batch)
+
+
+class Headed(Net, kw_only=True):
+    """A net with two auxiliary heads."""
+
+    aux_weights: ClassVar = {"aux1": 0.3, "aux2": 0.5}
+
+    @nn.compact
+    def forward(self, x, *, train: bool):
+        features = x.mean((1, 2))
+        heads = {name: partial(nn.Dense(3, name=name), features) for name in ("aux1", "aux2")}
+        return nn.Dense(3, name="fc")(features), heads
+
+
+@pytest.mark.parametrize("aux_weights", [None, {}, {"aux2": 2.0}])
+def test_auxiliary_heads_are_trained_with_their_weights(batch, aux_weights):
+    """The loss is the sum over the heads by hand, in value and in what moves."""
+    state = zoo.create_train_state(Headed(), jax.random.key(0), optax.sgd(0.1), (5, 5, 2))
+    weights = {"aux1": 0.3, "aux2": 0.5} if aux_weights is None else aux_weights
+
+    def loss_of(params):
+        features = batch["image"].mean((1, 2))
+        total = 0.0
+        for name, weight in ({"fc": 1.0} | weights).items():
+            logits = features @ params[name]["kernel"] + params[name]["bias"].reshape(1, -1)
+            total += weight * optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
+        return total
+
+    loss, grads = jax.value_and_grad(loss_of)(state.params)
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, grads)
+    new, metrics = zoo.make_train_step(softmax_cross_entropy, aux_weights=aux_weights)(state, batch)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
+    chex.assert_trees_all_close(new.params, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_one_step_of_googlenet_moves_its_auxiliary_heads():
+    model = zoo.create("googlenet", num_classes=3)
+    state = zoo.create_train_state(model, jax.random.key(0), optax.sgd(0.1), (32, 32, 3))
+    before = {name: np.array(state.params[name]["fc2"]["kernel"]) for name in ("aux1", "aux2")}
+    batch = {"image": jnp.ones((2, 32, 32, 3)), "label": jnp.array([0, 1])}
+    new, _ = zoo.make_train_step(softmax_cross_entropy)(state, batch)
+    for name, kernel in before.items():
+        assert np.abs(new.params[name]["fc2"]["kernel"] - kernel).max() > 0
+
+
+def test_options_around_a_compiled_step_are_neither_ignored_nor_kept(batch):
+    evaluate = zoo.make_eval_step(softmax_cross_entropy)
+    plain = evaluate(frozen_state(), batch)
+    options = [{"statistics": "batch"}, {"group_size": 3, "statistics": "batch"}]
+    with zoo.batch_norm_options(**options[0]):
+        assert evaluate(frozen_state(), batch)["loss"] == plain["loss"]  # the step's own word is the innermost
+    normalise = jax.jit(lambda variables, x: Frozen().apply(variables, x, train=False))
+    state = frozen_state()
+    free = normalise(state.variables, batch["image"])
+    for option in options:
+        with zoo.batch_norm_options(**option):
+            inside = normalise(state.variables, batch["image"])
+            expected = Frozen().apply(state.variables, batch["image"], train=False)
+        np.testing.assert_allclose(inside, expected, rtol=1e-4, atol=1e-5)
+        assert np.abs(inside - free).max() > 1e-3
+        np.testing.assert_array_equal(normalise(state.variables, batch["image"]), free)
 
 
 def test_image_shape_with_a_batch_axis_is_refused():

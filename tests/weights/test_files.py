@@ -13,7 +13,8 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from tests.weights.test_key_maps import NAME, assert_equal_trees, state_dict_of
+import zoo
+from tests.weights.test_state_dict import NAME, assert_equal_trees, state_dict_of
 from zoo import weights
 from zoo.weights import files
 
@@ -27,8 +28,8 @@ def variables():
 def test_load_gives_back_what_was_saved(tmp_path, variables, layout):
     path = tmp_path / "w.safetensors"
     files.save(path, variables, name=NAME, layout=layout)
-    assert_equal_trees(files.load(NAME, path), variables)
-    assert files.metadata(path) == {"model": NAME, "layout": layout}
+    assert_equal_trees(zoo.load(NAME, path), variables)
+    assert files.read_metadata(path) == {"model": NAME, "layout": layout}
     assert sorted(path.parent.iterdir()) == [path]
 
 
@@ -41,20 +42,21 @@ def test_torch_s_layout_is_written_in_torch_s_order_of_memory(tmp_path, variable
 
 
 def test_bfloat16_survives(tmp_path):
-    variables = weights.from_torch(NAME, state_dict_of(), param_dtype=jnp.bfloat16)
+    model = zoo.create(NAME, param_dtype=jnp.bfloat16)
+    variables = weights.from_torch(NAME, state_dict_of(), model=model)
     files.save(tmp_path / "w.safetensors", variables, name=NAME)
-    assert_equal_trees(files.load(NAME, tmp_path / "w.safetensors", param_dtype=jnp.bfloat16), variables)
+    assert_equal_trees(zoo.load(NAME, tmp_path / "w.safetensors", model=model), variables)
 
 
 @pytest.mark.parametrize("layout", ["zoo", "torchvision"])
 def test_npz_is_read_in_both_layouts(tmp_path, variables, layout):
     np.savez_compressed(tmp_path / "w.npz", **weights.to_torch(NAME, variables, layout=layout))
-    assert_equal_trees(files.load(NAME, tmp_path / "w.npz"), variables)
+    assert_equal_trees(zoo.load(NAME, tmp_path / "w.npz"), variables)
 
 
-def test_options_of_from_torch_reach_it(tmp_path, variables):
+def test_arguments_of_from_torch_reach_it(tmp_path, variables):
     files.save(tmp_path / "w.safetensors", variables, name=NAME)
-    loaded = files.load(NAME, tmp_path / "w.safetensors", num_classes=0, grayscale=True)
+    loaded = zoo.load(NAME, tmp_path / "w.safetensors", model=zoo.create(NAME, num_classes=0), grayscale=True)
     assert loaded["params"]["conv1"]["kernel"].shape == (3, 3, 1, 16)
     assert "fc" not in loaded["params"]
 
@@ -63,7 +65,7 @@ def test_weights_of_another_model_are_refused_even_if_they_would_fit(tmp_path):
     path = tmp_path / "w.safetensors"
     safetensors.numpy.save_file({"a": np.zeros(1)}, path, {"model": "resnet50"})
     with pytest.raises(ValueError, match=r"w\.safetensors holds the weights of resnet50, not of resnet50_v1"):
-        files.load("resnet50_v1", path)
+        zoo.load("resnet50_v1", path)
 
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, variables, monkeypatch):
@@ -91,12 +93,12 @@ def test_save_refuses_other_kinds_of_files_and_layouts(tmp_path, variables):
 
 def test_absent_weights_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"resnet20 has no published weights: pass a file, zoo\.load\('resnet20', "):
-        files.load(NAME)
+        zoo.load(NAME)
     with pytest.raises(FileNotFoundError, match=r"no file of weights at \S+gone\.npz"):
-        files.load(NAME, tmp_path / "gone.npz")
+        zoo.load(NAME, tmp_path / "gone.npz")
     (tmp_path / "w.h5").write_bytes(b"")
     with pytest.raises(ValueError, match=r"weights are read from \.safetensors, \.npz, \.pth"):
-        files.load(NAME, tmp_path / "w.h5")
+        zoo.load(NAME, tmp_path / "w.h5")
 
 
 def safetensors_file(header, data=b"", length=None) -> bytes:
@@ -144,7 +146,7 @@ def npz_member(shape: str, data=b"", dtype="<f4") -> bytes:
 
 def assert_refused(path):
     with pytest.raises(ValueError, match="cannot be read, nothing was loaded: ") as error:
-        files.load(NAME, path)
+        zoo.load(NAME, path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -199,7 +201,7 @@ def test_a_bad_array_in_an_npz_is_refused_in_one_line(tmp_path, member):
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
     np.savez_compressed(tmp_path / "w.npz", **{"fc.weight": np.zeros(10**7, np.int8)})
     with pytest.raises(ValueError, match="more than 100 times its size"):
-        files.load(NAME, tmp_path / "w.npz")
+        zoo.load(NAME, tmp_path / "w.npz")
 
 
 def test_a_pth_file_is_not_opened_without_torch(tmp_path, monkeypatch):
@@ -207,7 +209,7 @@ def test_a_pth_file_is_not_opened_without_torch(tmp_path, monkeypatch):
     trace = tmp_path / "trace"
     (tmp_path / "w.pth").write_bytes(pickle.dumps(Hostile(trace)))
     with pytest.raises(ModuleNotFoundError, match=r"read by torch alone: `pip install torch`, or .* write safetensors"):
-        files.load(NAME, tmp_path / "w.pth")
+        zoo.load(NAME, tmp_path / "w.pth")
     assert not trace.exists()
 
 
@@ -220,7 +222,7 @@ def test_a_pth_file_is_read_by_torch_and_runs_nothing(tmp_path, variables):
     prefixed = {f"module.{k}": v for k, v in state.items()}
     for content in (state, {"state_dict": prefixed, "epoch": 3}):
         torch.save(content, path)
-        assert_equal_trees(files.load(NAME, path), variables)
+        assert_equal_trees(zoo.load(NAME, path), variables)
     content = path.read_bytes()
     for bad in (b"", b"abc", content[:-1], content[:1000], pickle.dumps(Hostile(trace)), pickle.dumps({"a": 1})):
         path.write_bytes(bad)
@@ -235,7 +237,7 @@ def test_a_pth_file_is_read_by_torch_and_runs_nothing(tmp_path, variables):
 def test_the_hub_is_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ModuleNotFoundError, match=r"hf:org/name is fetched by huggingface_hub: `pip install"):
-        files.load(NAME, "hf:org/name")
+        zoo.load(NAME, "hf:org/name")
 
 
 @pytest.fixture
@@ -252,14 +254,14 @@ def test_the_hub_s_cache_is_used_when_offline(offline, variables):
     (folder / "refs" / "main").write_text(commit)
     (folder / "snapshots" / commit).mkdir(parents=True)
     files.save(folder / "snapshots" / commit / "model.safetensors", variables, name=NAME, layout="torchvision")
-    assert_equal_trees(files.load(NAME, "hf:org/name"), variables)
+    assert_equal_trees(zoo.load(NAME, "hf:org/name"), variables)
 
 
 def test_what_is_not_in_the_cache_is_one_clear_error_when_offline(offline):
     with pytest.raises(FileNotFoundError, match=r"no model\.safetensors from the hub's 'org/absent': ") as error:
-        files.load(NAME, "hf:org/absent")
+        zoo.load(NAME, "hf:org/absent")
     assert "\n" not in str(error.value)
     with pytest.raises(FileNotFoundError, match=r"from the hub's 'no/such/name'"):
-        files.load(NAME, "hf:no/such/name")
+        zoo.load(NAME, "hf:no/such/name")
     with pytest.raises(FileNotFoundError, match=r"from the hub's 'timm/resnet18\.tv_in1k'"):
-        files.load("resnet18")
+        zoo.load("resnet18")

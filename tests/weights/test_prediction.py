@@ -6,40 +6,84 @@ import pytest
 from PIL import Image
 
 import zoo
-from tests.weights.test_key_maps import NAME, state_dict_of
-from zoo import weights
-from zoo.data import preprocessing as preprocess
-from zoo.weights import files
-from zoo.weights import prediction as predict
+from tests.weights.test_state_dict import NAME, state_dict_of
+from zoo.data import Preprocessing
+from zoo.data.preprocessing import format_preprocessing
+from zoo.weights import files, find_preprocessing
+from zoo.weights.prediction import PREPROCESSING
 
-SMALL = '{"size": 16, "crop": 0.8}'
+SMALL = Preprocessing(16, 0.8)
 
 
-def test_predictions_are_the_sorted_softmax_of_the_prepared_pictures(tmp_path):
-    path, variables = tmp_path / "w.safetensors", weights.from_torch(NAME, state_dict_of())
+@pytest.fixture
+def trained():
+    variables = zoo.from_torch(NAME, state_dict_of())
     variables["params"]["fc"]["kernel"] *= 0.01  # no class is certain
-    files.save(path, variables, name=NAME, metadata={preprocess.KEY: SMALL})
-    (tmp_path / "names.txt").write_text("\n".join("abcdefghij"))
-    pictures = [Image.fromarray(np.random.RandomState(i).randint(0, 256, (20, 30, 3), np.uint8)) for i in range(2)]
-    pictures[1].save(tmp_path / "1.png")
-    answer = predict.predict(NAME, [pictures[0], tmp_path / "1.png"], path, labels=tmp_path / "names.txt", top=3)
-    for picture, best in zip(pictures, answer, strict=True):
-        prepared = preprocess.prepare(picture, preprocess.preprocessing(SMALL, "w"))
-        (logits,) = np.asarray(jax.jit(lambda x: zoo.create(NAME).apply(variables, x, train=False))(prepared))
+    return zoo.create(NAME), variables
+
+
+def pictures(count):
+    return [Image.fromarray(np.random.RandomState(i).randint(0, 256, (20, 30, 3), np.uint8)) for i in range(count)]
+
+
+def test_predictions_are_the_sorted_softmax_of_the_prepared_pictures(trained, tmp_path):
+    model, variables = trained
+    first, second = pictures(2)
+    second.save(tmp_path / "1.png")
+    answer = zoo.predict(model, variables, [first, tmp_path / "1.png"], SMALL, labels="abcdefghij", top=3)
+    for picture, best in zip((first, second), answer, strict=True):
+        prepared = zoo.data.prepare_picture(picture, SMALL)[None]
+        (logits,) = np.asarray(jax.jit(lambda x: model.apply(variables, x, train=False))(prepared))
         softmax = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         order = np.argsort(softmax)[::-1][:3]
         assert [label for label, _ in best] == ["abcdefghij"[i] for i in order]
         np.testing.assert_allclose([probability for _, probability in best], softmax[order], rtol=1e-4)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 32])
+def test_batches_change_nothing_and_are_read_one_at_a_time(trained, batch_size):
+    read = []
+
+    def drawn():
+        for picture in pictures(7):
+            read.append(picture)
+            yield picture
+
+    answer = zoo.predict(*trained, drawn(), SMALL, batch_size=batch_size)
+    expected = zoo.predict(*trained, pictures(7), SMALL, batch_size=7)
+    assert [[label for label, _ in best] for best in answer] == [[label for label, _ in best] for best in expected]
+    for one, other in zip(answer, expected, strict=True):
+        np.testing.assert_allclose([p for _, p in one], [p for _, p in other], rtol=1e-4)
+    assert len(read) == 7
+
+
+def test_equal_probabilities_keep_the_order_of_the_classes(trained):
+    model, variables = trained
+    flat = jax.tree.map(np.zeros_like, variables["params"])
+    (best,) = zoo.predict(model, {**variables, "params": flat}, pictures(1), SMALL)
+    assert [label for label, _ in best] == ["0", "1", "2", "3", "4"]
+
+
+def test_no_picture_is_no_prediction(trained):
+    assert zoo.predict(*trained, [], SMALL) == []
+
+
+def test_as_many_labels_as_classes_are_needed(trained):
+    with pytest.raises(ValueError, match="9 labels for 10 classes"):
+        zoo.predict(*trained, pictures(1), SMALL, labels=list("abcdefghi"))
+
+
 def test_preprocessing_is_what_is_given_else_noted_else_published(tmp_path):
     path = tmp_path / "w.safetensors"
-    files.save(path, weights.from_torch(NAME, state_dict_of()), name=NAME, metadata={preprocess.KEY: SMALL})
-    assert predict.preprocessing_of(NAME, path, "inception").size == 299
-    assert predict.preprocessing_of(NAME, path).size == 16
+    variables = zoo.from_torch(NAME, state_dict_of())
+    files.save(path, variables, name=NAME, metadata={PREPROCESSING: format_preprocessing(SMALL)})
+    assert find_preprocessing(NAME, path, "inception").image_shape == (299, 299, 3)
+    assert find_preprocessing(NAME, path) == SMALL
     published = zoo.variant("resnet18").weights
-    assert predict.preprocessing_of("resnet18") == published
-    assert predict.preprocessing_of("resnet18", published.source) == published
-    files.save(path, weights.from_torch(NAME, state_dict_of()), name=NAME)
-    with pytest.raises(ValueError, match=r"does not say how its images are prepared: pass preprocessing, torchvision"):
-        predict.preprocessing_of(NAME, path)
+    assert find_preprocessing("resnet18") == published.preprocessing
+    assert find_preprocessing("resnet18", published.source) == published.preprocessing
+    files.save(path, variables, name=NAME)
+    with pytest.raises(
+        ValueError, match=r"how its pictures are prepared: pass preprocessing: torchvision"
+    ):
+        find_preprocessing(NAME, path)

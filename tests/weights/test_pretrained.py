@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from zoo.weights import conversion as convert
-from zoo.weights import prediction as predict
+import zoo
+from zoo.weights import convert, find_preprocessing, verify
 
 NAME = "resnet50_v1"
 
@@ -31,13 +31,10 @@ def test_photographs_get_the_known_probabilities(folder, tmp_path, photograph, l
     from PIL import Image
 
     Image.fromarray(getattr(skimage.data, photograph)()).save(tmp_path / "photograph.png")
-    (top5,) = predict.predict(
-        NAME,
-        [tmp_path / "photograph.png"],
-        folder / "resnet50_v1.safetensors",
-        preprocessing="caffe",
-        labels=folder / "labels.json",
-    )
+    model, variables = zoo.pretrained(NAME, folder / "resnet50_v1.safetensors")
+    labels = zoo.data.read_class_names(folder / "labels.json", 1000)
+    picture = tmp_path / "photograph.png"
+    (top5,) = zoo.predict(model, variables, [picture], zoo.data.PRESETS["caffe"], labels=labels)
     assert len(top5) == 5
     assert top5[0].label == label
     assert top5[0].probability == pytest.approx(probability, abs=5e-4)
@@ -49,8 +46,10 @@ def test_a_converted_file_knows_its_preprocessing_and_predicts_the_same(folder, 
     from PIL import Image
 
     out = tmp_path / "resnet50_v1.safetensors"
-    convert.convert(NAME, folder / out.name, out, preprocessing="caffe")
-    assert convert.verify(NAME, out).endswith("25,557,032 parameters, 53,120 running statistics.")
-    ((best,),) = predict.predict(NAME, [Image.fromarray(skimage.data.chelsea())], out, top=1)
+    convert(NAME, folder / out.name, out, preprocessing="caffe")
+    assert verify(NAME, out).endswith("25,557,032 parameters, 53,120 running statistics.")
+    model, variables = zoo.pretrained(NAME, out)
+    chelsea = Image.fromarray(skimage.data.chelsea())
+    ((best,),) = zoo.predict(model, variables, [chelsea], find_preprocessing(NAME, out), top=1)
     assert best.label == "285"
     assert best.probability == pytest.approx(0.733, abs=5e-4)

@@ -3,17 +3,16 @@
 What a user got wrong is one line on stderr and exit code 2. Tables go to stdout, progress to stderr.
 """
 
-import dis
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
+from collections.abc import Callable, Sequence
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, PositionalRequiredArgs
 
 from zoo.cli import models, runs, weights
+from zoo.errors import UserError
 
-COMMANDS: dict[str, Callable] = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "list": models.list_,
     "show": models.show,
     "train": runs.train,
@@ -23,6 +22,18 @@ COMMANDS: dict[str, Callable] = {
     "predict": weights.predict,
     "convert": weights.convert,
     "verify": weights.verify,
+}
+# What the library says in terms of arguments, in terms of the command line, by the code of the error.
+REMEDIES = {
+    "unknown-model": "did you mean {near!r}? `zoo list` shows all models",
+    "finished-run-exists": "choose another --out, or replace it with --overwrite",
+    "interrupted-run-exists": "choose another --out, replace it with --overwrite, or continue it: zoo resume {folder}",
+    "folder-taken": "choose another --out",
+    "no-run": "`zoo train MODEL --out {folder}` makes one",
+    "interrupted-run": "`zoo resume {folder}` continues it",
+    "own-parts": "continue it in Python, with zoo.training.resume",
+    "no-published-weights": "choose a file with --weights",
+    "no-preprocessing": "choose one with --preprocessing: torchvision, caffe, inception or JSON",
 }
 
 
@@ -38,33 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except KeyboardInterrupt as interrupt:
         return _fail(f"interrupted{': ' if str(interrupt) else ''}{interrupt}", 130)
+    except UserError as error:
+        return _fail(_put_in_words_of_the_command_line(error), 2)
     except (OSError, ModuleNotFoundError) as error:
         return _fail(error, 2)
-    except ValueError as error:
-        if not _raised_by_zoo(error):
-            raise
-        return _fail(error, 2)
     return 0
+
+
+def _put_in_words_of_the_command_line(error: UserError) -> str:
+    if error.code not in REMEDIES:
+        return str(error)
+    return f"{error.problem}: {REMEDIES[error.code].format(**error.context)}."
 
 
 def _fail(reason: object, code: int) -> int:
     print("zoo:", " ".join(str(reason).split()), file=sys.stderr)
     return code
-
-
-def _raised_by_zoo(error: Exception) -> bool:
-    """Whether a `raise` in zoo's own code made the error: an answer to the user. Any other one is a bug.
-
-    The frame alone would not tell: errors from C code, and those whose JAX frames JAX has taken out of the
-    traceback, seem to come from the line of zoo that made the call.
-    """
-    *_, last = _frames(error)
-    raised = last.tb_frame.f_code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-    return raised and last.tb_frame.f_globals["__name__"].partition(".")[0] == "zoo"
-
-
-def _frames(error: Exception) -> Iterator[TracebackType]:
-    frame = error.__traceback__
-    while frame is not None:
-        yield frame
-        frame = frame.tb_next

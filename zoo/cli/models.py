@@ -4,7 +4,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from zoo.cli.terminal import by, new_table, write
+from zoo.cli.terminal import format_shape, make_table, write
+from zoo.errors import UserError
 from zoo.models import registry, summary
 
 
@@ -16,8 +17,8 @@ def list_(pattern: Annotated[Positional[str], arg(metavar="GLOB")] = "*") -> Non
     """
     names = registry.list_models(pattern)
     if not names:
-        raise ValueError(f"No model matches {pattern!r}: `zoo list` has them all.")
-    table = new_table("model", "parameters>", "multiply-adds>", "input>", "paper")
+        raise UserError(f"no model matches {pattern!r}", "`zoo list` shows all models")
+    table = make_table("model", "parameters>", "multiply-adds>", "input>", "paper")
     for name in names:
         row = registry.variant(name)
         size = f"{row.image_size}x{row.image_size}x{row.channels}"
@@ -39,19 +40,19 @@ def show(
     row = registry.variant(model)
     size = row.image_size if image_size is None else image_size
     if size < 1:
-        raise ValueError(f"image_size is {size}: it must be at least 1.")
+        raise UserError(f"image_size is {size}", "it must be at least 1")
     net, image_shape = registry.create(model), (size, size, row.channels)
     layers = summary.layers(net, image_shape)
-    table = new_table("layer", "kind", "output>", "parameters>", "multiply-adds>")
+    table = make_table("layer", "type", "output>", "parameters>", "multiply-adds>")
     for layer in layers:
-        kind = f"{layer.kind} (auxiliary)" if layer.auxiliary else layer.kind
+        type_ = f"{layer.type} (auxiliary)" if layer.auxiliary else layer.type
         numbers = f"{layer.params:,}", f"{layer.macs:,}" if layer.macs else ""
-        table.add_row(layer.path, kind, by(layer.shape), *numbers)
+        table.add_row(layer.path, type_, format_shape(layer.shape), *numbers)
     table.add_section()
     macs = sum(layer.macs for layer in layers if not layer.auxiliary)
     table.add_row("total", "", "", f"{sum(layer.params for layer in layers):,}", f"{macs:,}", style="bold")
-    ends = new_table("endpoint", "shape>")
+    ends = make_table("endpoint", "shape>")
     for name, shape in summary.endpoints(net, image_shape, tuple(row.endpoints)).items():
-        ends.add_row(name, by(shape))
-    notes = (row.paper, row.departures and f"departs from it: {row.departures}", f"input {by(image_shape)}")
+        ends.add_row(name, format_shape(shape))
+    notes = (row.paper, row.departures and f"departs from it: {row.departures}", f"input {format_shape(image_shape)}")
     write(f"{model}: " + "; ".join(note for note in notes if note), table, ends)

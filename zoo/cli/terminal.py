@@ -7,16 +7,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from zoo.training import loop as fit
-from zoo.training.run_folder import Epoch
+from zoo.training import Epoch
+from zoo.training import Progress as EpochProgress
 
 
-class Display:
+class ProgressDisplay:
     """A progress bar on stderr, and a line above it for every finished epoch."""
 
-    def __init__(self, epochs: int):
+    def __init__(self, epochs: int) -> None:
         self.epochs = epochs
-        console = console_of(stderr=True)
+        console = make_console(stderr=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -29,14 +29,14 @@ class Display:
         )
         self.task = self.bar.add_task("compiling", total=None, loss=0.0, accuracy=0.0, speed=0.0)
 
-    def __enter__(self) -> "Display":
+    def __enter__(self) -> "ProgressDisplay":
         self.bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
-    def step(self, progress: fit.Progress) -> None:
+    def show_step(self, progress: EpochProgress) -> None:
         self.bar.update(
             self.task,
             description=f"epoch {progress.epoch}/{self.epochs}",
@@ -47,7 +47,7 @@ class Display:
             speed=progress.images_per_second,
         )
 
-    def epoch(self, row: Epoch) -> None:
+    def show_epoch(self, row: Epoch) -> None:
         self.bar.console.print(
             f"epoch {row.epoch:>{len(str(self.epochs))}}/{self.epochs}  loss {row.train_loss:.3f}"
             f"  accuracy {row.train_accuracy:6.1%}  test {row.test_accuracy_running:6.1%} running,"
@@ -56,20 +56,20 @@ class Display:
         )
 
 
-def console_of(*, stderr: bool = False) -> Console:
+def make_console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal; a pipe has no edge, and nothing is folded there."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(
-        stderr=stderr, width=None if stream.isatty() else 1000
-    )  # a pipe has no edge: nothing is folded there
+    return Console(stderr=stderr, width=None if stream.isatty() else 1000)
 
 
 def write(*parts: str | Table) -> None:
-    console = console_of()
+    """Prints lines and tables to stdout."""
+    console = make_console()
     for part in parts:
         console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
 
 
-def new_table(*headings: str) -> Table:
+def make_table(*headings: str) -> Table:
     """An empty table; columns whose heading ends in > are aligned on the right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
@@ -77,5 +77,6 @@ def new_table(*headings: str) -> Table:
     return table
 
 
-def by(shape: tuple[int, ...]) -> str:
+def format_shape(shape: tuple[int, ...]) -> str:
+    """`32x32x3`."""
     return "x".join(map(str, shape))

@@ -1,17 +1,22 @@
 """`zoo predict`, `convert` and `verify`: trained weights at work, and files of them."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from tyro.conf import arg
 
-from zoo.cli.terminal import new_table, write
-from zoo.data.preprocessing import class_names
+from zoo import weights as library
+from zoo.cli.terminal import make_table, write
+from zoo.data import Preprocessing, read_class_names, read_picture
+from zoo.errors import UserError
 from zoo.models import registry
-from zoo.training import loop as fit
-from zoo.weights import conversion, prediction
-from zoo.weights.prediction import Prediction
+from zoo.models.net import Net
+from zoo.training import RunFolder
+from zoo.weights.key_maps import Variables
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Model = Annotated[str, arg(metavar="MODEL")]
 TOP = ("1st", "2nd", "3rd", "4th", "5th")
@@ -36,21 +41,21 @@ def predict(
         images: Picture files.
         weights: File of the model's weights, or hf:ORG/NAME; the published ones if not given.
         preprocessing: How the weights want their pictures, if their file does not say: torchvision, caffe or inception.
-        labels: Class names, one a line or a JSON list; without it classes have numbers.
+        labels: Class names, one per line or a JSON list; without it classes have numbers.
         invert: Swap dark and light: digits are light on dark, ink on paper is the other way round. For run folders.
     """
     if not images:
-        raise ValueError("No picture given: zoo predict RUN IMAGE..., or zoo predict MODEL --weights FILE IMAGE...")
+        raise UserError("no picture given", "zoo predict RUN IMAGE..., or zoo predict MODEL --weights FILE IMAGE...")
     of_run = Path(net).exists() or (weights is None and net not in registry.list_models())
     if of_run and (weights or preprocessing):
-        raise ValueError(f"{net} is a run folder, which has its own weights: leave out --weights and --preprocessing.")
+        raise UserError(f"{net} is a run folder, which has its own weights", "leave out --weights and --preprocessing")
     if invert and not of_run:
-        raise ValueError(f"{net} gets its pictures as its weights say: leave out --invert.")
-    if of_run:
-        answers = _of_run(Path(net), images, labels, invert)
-    else:
-        answers = prediction.predict(net, images, weights, preprocessing=preprocessing, labels=labels)
-    table = new_table("picture", *(f"{place}>" for place in TOP[: len(answers[0])]))
+        raise UserError(f"{net} gets its pictures as its weights say", "leave out --invert")
+    model, variables, prepare = _restore(Path(net)) if of_run else _load(net, weights, preprocessing)
+    names = read_class_names(labels, model.num_classes) if labels else None
+    pictures = _invert(images) if invert else images
+    answers = library.predict(model, variables, pictures, prepare, labels=names, top=len(TOP))
+    table = make_table("picture", *(f"{place}>" for place in TOP[: len(answers[0])]))
     for path, best in zip(images, answers, strict=True):
         table.add_row(str(path), *(f"{label}  {100 * probability:.1f} %" for label, probability in best))
     write(table)
@@ -73,7 +78,7 @@ def convert(
         layout: zoo, or the naming of torchvision or timm.
         preprocessing: How these weights want their pictures, to be noted in the file: torchvision, caffe or inception.
     """
-    conversion.convert(model, file, out, layout=layout, preprocessing=preprocessing)
+    library.convert(model, file, out, layout=layout, preprocessing=preprocessing)
     write(f"weights: {out}")
 
 
@@ -84,26 +89,22 @@ def verify(model: Model, file: Annotated[str, arg(metavar="FILE")]) -> None:
         model: Name of the model.
         file: Weights: .safetensors, .npz, .pth or hf:ORG/NAME, in our names or torch's.
     """
-    write(conversion.verify(model, file))
+    write(library.verify(model, file))
 
 
-def _of_run(run: Path, images: tuple[Path, ...], labels: Path | None, invert: bool) -> list[list[Prediction]]:
-    trained = fit.restore(run)
-    names = class_names(labels, trained.num_classes) if labels else list(map(str, range(trained.num_classes)))
-    channels = trained.preparation.image_shape[2]
-    pictures = np.concatenate([trained.preparation(_picture(path, channels, invert)) for path in images])
-    answers = []
-    for shares in fit.probabilities(trained, pictures):
-        best = np.argsort(-shares, kind="stable")[: len(TOP)]
-        answers.append([Prediction(names[label], float(shares[label])) for label in best])
-    return answers
+def _restore(run: Path) -> tuple[Net, Variables, Preprocessing]:
+    trained = RunFolder(run).restore()
+    return trained.model, trained.state.variables, trained.record.preprocessing
 
 
-def _picture(path: Path, channels: int, invert: bool) -> np.ndarray:
-    """`[1, h, w, channels]` bytes."""
-    from PIL import Image, ImageOps
+def _load(name: str, source: str | None, given: str | None) -> tuple[Net, Variables, Preprocessing]:
+    preprocessing = library.find_preprocessing(name, source, given)
+    return *library.pretrained(name, source), preprocessing
 
-    with Image.open(path) as file:
-        picture = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
-    pixels = np.asarray(ImageOps.invert(picture) if invert else picture)
-    return pixels.reshape(1, picture.height, picture.width, channels)
+
+def _invert(paths: Sequence[Path]) -> "Iterator[Image.Image]":
+    from PIL import ImageOps
+
+    for path in paths:
+        picture = read_picture(path)
+        yield ImageOps.invert(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB"))

@@ -1,134 +1,177 @@
-"""From a picture to what a trained net was shown in training: `prepare`, as the weights' `Weights` say.
+"""What a picture goes through before a net sees it: resize, crop, scale, standardise.
 
-How images are prepared is a property of trained weights: a converted file carries it as JSON in its metadata.
+It belongs to trained weights, not to a net: published weights, data sets and run folders carry a `Preprocessing`
+each, and a file of weights carries it as JSON in its metadata.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
-from functools import partial
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
-from zoo.models.variant import Weights
+from zoo.errors import UserError
 
-KEY = "preprocessing"  # in the metadata of a .safetensors file
-RESULTS = ("source", "top1", "top5")  # fields of `Weights` that say nothing about images
-LARGEST = 4096  # side of a prepared image
-ELONGATED = 100  # long side over short side; what is resized is as long
-CAFFE_MEAN = (123.68, 116.779, 103.939)
+if TYPE_CHECKING:
+    from PIL import Image
 
-PRESETS: dict[str, Callable[..., Weights]] = {
-    "torchvision": Weights,
-    "caffe": partial(
-        Weights, crop=224 / 256, mean=CAFFE_MEAN, std=(1.0, 1.0, 1.0), scale=255.0, interpolation="bicubic"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LARGEST = 4096  # side of what a net sees
+ELONGATED = 100  # long side over short side; the resized picture is as long
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pictures are prepared, by default as by torchvision for ImageNet.
+
+    Attributes:
+      size: height and width of what the net sees; an int stands for both.
+      crop: share of the resized picture's height and width that is cut out of its middle, which keeps the picture's
+        proportions; None stretches the whole picture to `size` instead.
+      mean, std: subtracted and divided by, one number per channel, in units of [0, `scale`]. One channel makes
+        pictures grey, three make them RGB.
+      scale: value of white: 1.0 or 255.0.
+      interpolation: `"bilinear"` or `"bicubic"`, low-pass filtered where a picture shrinks.
+
+    Raises:
+      UserError: an impossible value; the message says what is possible.
+    """
+
+    size: tuple[int, int] | int = 224
+    crop: float | None = 0.875
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    scale: float = 1.0
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        size = self.size if isinstance(self.size, tuple | list) else (self.size, self.size)
+        for name, value in (("size", tuple(size)), ("mean", tuple(self.mean)), ("std", tuple(self.std))):
+            object.__setattr__(self, name, value)
+        numbers = (*size, *self.mean, *self.std, self.scale, *([] if self.crop is None else [self.crop]))
+        rules = {
+            "finite numbers": all(type(n) in (int, float) and math.isfinite(n) for n in numbers),
+            "a mean and a std for each channel": len(self.mean) == len(self.std) >= 1,
+            "interpolation bilinear or bicubic": self.interpolation in ("bilinear", "bicubic"),
+            f"size from 1 to {LARGEST}": len(size) == 2 and all(type(n) is int and 1 <= n <= LARGEST for n in size),
+            "crop above 0.1, up to 1": self.crop is None or (numbers and 0.1 < self.crop <= 1),
+            "scale and std above 0": min(self.scale, *self.std, math.inf) > 0,
+        }
+        if broken := [rule for rule, holds in rules.items() if not holds]:
+            raise UserError(f"a preprocessing needs {broken[0]}, got {self}")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of what the net sees."""
+        height, width = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        return height, width, len(self.mean)
+
+    def resized_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width to which a picture is resized before the crop.
+
+        The shorter side, measured against `size`, decides; the other is rounded to the nearest pixel, where
+        torchvision cuts off the fraction.
+        """
+        if self.crop is None:
+            return self.image_shape[:2]
+        target = [round(side / self.crop) for side in self.image_shape[:2]]
+        factor = max(target[0] / height, target[1] / width)
+        if target[0] / height == factor:
+            return target[0], round(width * target[0] / height)
+        return round(height * target[1] / width), target[1]
+
+
+PRESETS = {
+    "torchvision": Preprocessing(),
+    "caffe": Preprocessing(
+        crop=224 / 256, mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), scale=255.0, interpolation="bicubic"
     ),
-    "inception": partial(Weights, size=299, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic"),
+    "inception": Preprocessing(299, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bicubic"),
 }
 
 
-def prepare(picture: Any, weights: Weights) -> np.ndarray:
-    """A picture as the net's input `[1, size, size, 3]`, float32, as torchvision's transforms make it.
-
-    The short side is resized to `size / crop`, the middle is cut out, the pixels are standardised. The long side is
-    rounded to the nearest pixel, where torchvision cuts off the fraction.
-
-    Args:
-      picture: path of a picture file, or a `PIL.Image.Image`.
-      weights: how.
+def prepare_picture(picture: "Image.Image", preprocessing: Preprocessing) -> np.ndarray:
+    """A picture as the net's input `[height, width, C]`, float32, by Pillow, as torchvision's transforms make it.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is no picture, a damaged one, or a mere line.
+      UserError: the picture is a mere line, or the net takes neither grey nor RGB.
     """
     from PIL import Image
 
-    image = picture if isinstance(picture, Image.Image) else _opened(Path(picture))
-    if max(image.size) > ELONGATED * min(image.size):
-        raise ValueError(f"a picture of {image.size[0]}x{image.size[1]} is too elongated: cut out a part of it.")
-    short = round(weights.size / weights.crop)
-    width, height = (round(short * side / min(image.size)) for side in image.size)
-    resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[weights.interpolation]
-    image = image.convert("RGB").resize((width, height), resample)
-    left, top = (round((side - weights.size) / 2) for side in (width, height))
-    image = image.crop((left, top, left + weights.size, top + weights.size))
-    pixels = np.asarray(image, np.float32) * np.float32(weights.scale / 255)
-    return ((pixels - np.asarray(weights.mean, np.float32)) / np.asarray(weights.std, np.float32))[None]
+    channels = len(preprocessing.mean)
+    if channels not in (1, 3):
+        raise UserError(f"pictures have 1 or 3 channels, the preprocessing has {channels}")
+    if max(picture.size) > ELONGATED * min(picture.size):
+        raise UserError(f"a picture of {picture.width}x{picture.height} is too elongated", "cut out a part of it")
+    height, width = preprocessing.resized_shape(picture.height, picture.width)
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    picture = picture.resize((width, height), Image.Resampling[preprocessing.interpolation.upper()])
+    pixels = np.asarray(picture, np.float32).reshape(height, width, channels)
+    return _standardise(_crop(pixels, preprocessing), preprocessing)
 
 
-def _opened(path: Path):
-    from PIL import Image
+def prepare_images(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """A batch of bytes `[N, h, w, C]` as the net's input `[N, height, width, C]`, float32: `prepare_picture` of each.
 
-    if not path.is_file():
-        raise FileNotFoundError(f"no picture at {path}.")
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except Exception as error:  # a damaged file can make its decoder raise anything
-        raise ValueError(f"{path} cannot be read as a picture: {error}.") from error
-
-
-def described(weights: Weights) -> str:
-    """The preprocessing as JSON, for the metadata of a file."""
-    return json.dumps({name: value for name, value in asdict(weights).items() if name not in RESULTS})
+    Equal to it up to the rounding of Pillow's resized bytes, which there is none of here.
+    """
+    shape = preprocessing.resized_shape(*images.shape[1:3])
+    pixels = images.astype(np.float32)
+    if images.shape[1:3] != shape:
+        method = {"bilinear": "linear", "bicubic": "cubic"}[preprocessing.interpolation]
+        resized = jax.image.resize(pixels, (len(images), *shape, images.shape[3]), method, antialias=True)
+        pixels = np.asarray(resized)
+    return _standardise(_crop(pixels, preprocessing), preprocessing)
 
 
-def preprocessing(text: str, source: str) -> Weights:
-    """What `described` wrote, or the name of one of `PRESETS`, for the weights from `source`.
+def _crop(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """The middle of `[..., h, w, C]`."""
+    height, width, _ = preprocessing.image_shape
+    top, left = round((pixels.shape[-3] - height) / 2), round((pixels.shape[-2] - width) / 2)
+    return pixels[..., top : top + height, left : left + width, :]
+
+
+def _standardise(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    scaled = pixels * np.float32(preprocessing.scale / 255)
+    return (scaled - np.asarray(preprocessing.mean, np.float32)) / np.asarray(preprocessing.std, np.float32)
+
+
+def format_preprocessing(preprocessing: Preprocessing) -> str:
+    """JSON, for the metadata of a file."""
+    return json.dumps(asdict(preprocessing))
+
+
+def parse_preprocessing(text: str) -> Preprocessing:
+    """What `format_preprocessing` wrote, or the name of one of `PRESETS`.
 
     Raises:
-      ValueError: neither, or an impossible number.
+      UserError: neither, or an impossible value.
 
-    >>> preprocessing("caffe", "hf:org/name").scale
+    >>> parse_preprocessing("caffe").scale
     255.0
-    >>> preprocessing('{"size": 32, "crop": 1}', "hf:org/name").size
-    32
+    >>> parse_preprocessing('{"size": 32, "crop": 1}').image_shape
+    (32, 32, 3)
     """
     if text in PRESETS:
-        return PRESETS[text](source)
+        return PRESETS[text]
     try:
-        given = json.loads(text)
-        known = {field.name: field.default for field in fields(Weights) if field.name not in RESULTS}
-        if not isinstance(given, Mapping) or set(given) - set(known):
-            raise ValueError(f"the fields are {', '.join(known)}")
-        tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-        weights = Weights(source, **tuples)
-        _check(weights)
+        return preprocessing_of_fields(json.loads(text))
     except (ValueError, TypeError) as error:
-        presets = ", ".join(PRESETS)
-        raise ValueError(f"{source}: {text!r} is no preprocessing ({error}): use {presets} or JSON.") from error
-    return weights
+        problem = f"{text!r} is not a preprocessing ({str(error).rstrip('.')})"
+        raise UserError(problem, f"pass {', '.join(PRESETS)} or JSON") from error
 
 
-def _check(weights: Weights) -> None:
-    numbers = (weights.size, weights.crop, weights.scale, *weights.mean, *weights.std)
-    rules = {
-        "numbers": all(type(n) in (int, float) and math.isfinite(n) for n in numbers),
-        "three channels": len(weights.mean) == len(weights.std) == 3,
-        "interpolation bilinear or bicubic": weights.interpolation in ("bilinear", "bicubic"),
-        f"size from 1 to {LARGEST}": type(weights.size) is int and 1 <= weights.size <= LARGEST,
-        "crop above 0.1, up to 1": 0.1 < weights.crop <= 1,
-        "scale and std above 0": min(weights.scale, *weights.std) > 0,
-    }
-    if broken := [rule for rule, holds in rules.items() if not holds]:
-        raise ValueError(f"it needs {broken[0]}")
-
-
-def class_names(path: str | Path, count: int) -> list[str]:
-    """The names of `count` classes: a JSON list or object `{"0": name}`, or text with one name a line.
+def preprocessing_of_fields(values: Mapping[str, Any]) -> Preprocessing:
+    """A `Preprocessing` of the fields that a JSON object has, with the defaults for the others.
 
     Raises:
-      ValueError: not a list of names, or not as many as there are classes.
+      UserError: not a mapping, an unknown field or an impossible value.
     """
-    text = Path(path).read_text(encoding="utf-8")
-    try:
-        names = json.loads(text) if Path(path).suffix == ".json" else text.splitlines()
-        names = [names[str(i)] for i in range(len(names))] if isinstance(names, dict) else names
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{path} is no list of class names: {error!r}.") from error
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)) or len(names) != count:
-        raise ValueError(f"{path} has no list of {count} names, one for each class.")
-    return names
+    known = [field.name for field in fields(Preprocessing)]
+    if not isinstance(values, Mapping) or set(values) - set(known):
+        raise UserError(f"a preprocessing has the fields {', '.join(known)}, got {values!r}")
+    tuples: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return Preprocessing(**tuples)

@@ -10,20 +10,3 @@ from zoo.layers.initialisers import he_fan_in, he_fan_out, torch_default
 from zoo.layers.parameters import stored_dtype
 from zoo.layers.pooling import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
 from zoo.layers.response_norm import local_response_norm
-
-__all__ = [
-    "Conv",
-    "Linear",
-    "Pair",
-    "adaptive_avg_pool",
-    "avg_pool",
-    "dropout",
-    "global_avg_pool",
-    "he_fan_in",
-    "he_fan_out",
-    "local_response_norm",
-    "max_pool",
-    "pair",
-    "stored_dtype",
-    "torch_default",
-]

@@ -1,7 +1,7 @@
-"""Losses with optax's manners and torch's meanings, and their derivatives written out.
+"""Losses in the style of optax with the meanings of torch, each with its derivative in closed form under it.
 
-A loss is a function `(predictions or logits, targets, *, options)` and answers one number per example;
-`reduce` makes one number of them, and `gradient_of[loss]` is the derivative in closed form.
+A loss is a function `(predictions or logits, targets, *, options)` that returns one number per example;
+`reduce` turns them into one number, and `gradient_of[loss]` is the derivative of the loss.
 """
 
 from zoo.losses.binary import (
@@ -18,18 +18,12 @@ from zoo.losses.classification import (
     poly_loss,
     softmax_cross_entropy,
 )
-from zoo.losses.gradients import gradient_of
-from zoo.losses.logistic import (
-    LogisticFit,
-    fit_logistic_regression,
-    logistic_gradient,
-    logistic_hessian,
-    logistic_loss,
-)
+from zoo.losses.gradient import gradient_of
+from zoo.losses.logistic import LogisticFit, fit_logistic_regression, logistic_gradient, logistic_hessian, logistic_loss
 from zoo.losses.reduction import kernel_mask, reduce, weight_decay, with_auxiliary
 from zoo.losses.regression import huber, l1, l2, log_cosh, smooth_l1
 
-# In the order of a table of contents.
+# Ordered as a table of contents.
 __all__ = [  # noqa: RUF022
     # between real numbers
     "l1",

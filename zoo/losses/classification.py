@@ -1,90 +1,61 @@
-"""Losses between scores of K classes and labels, one per example, unreduced.
+"""Losses between scores of K classes and labels, one per example.
 
-In the formulas `z` are logits, `p` probabilities, `y` labels (one-hot, if they were integers); sums run over
-the classes.
-Each `Gradient` is the derivative with respect to the first argument that `zoo.losses.gradient_of` computes.
+In the formulas `z` are logits, `p` probabilities, `y` labels (one-hot if they were integers). Sums run over classes.
+Each `Gradient` is the derivative with respect to the first argument, written under its loss; see `gradient_of`.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
-from zoo.losses.inputs import class_mask, class_pair, floating, regression_pair, same_shape, share_of_each
+from zoo.errors import UserError
+from zoo.losses.gradient import derivative_of
+from zoo.losses.inputs import (
+    Scalar,
+    broadcast_mask,
+    cast_floating,
+    prepare_classes,
+    prepare_regression,
+    require_boolean,
+    require_same_shape,
+    weigh_equally,
+)
 
-
-def softmax_cross_entropy(
-    logits: Any,
-    labels: Any,
-    *,
-    label_smoothing: Any = 0.0,
-    class_weights: Any = None,
-    ignore_label: int | None = None,
-    axis: int = -1,
-    where: Any = None,
-) -> jax.Array:
-    """Cross entropy of `p = softmax(z)` against integer or soft labels: `-sum_k t_k log p_k`.
-
-    The targets are `t_k = w_k ((1 - a) y_k + a / K)` with smoothing `a` and class weights `w`, as in torch.
-    Gradient: `p_j sum_k t_k - t_j`, which for plain labels is `p - y`.
-
-    Args:
-      logits: `[..., K]` floating point; minus infinity is a class of probability 0.
-      labels: `[...]` integers in `[0, K)`, or `[..., K]` probabilities.
-      label_smoothing: `a`, share of the labels' mass moved to the uniform distribution over the classes
-        (Szegedy et al. 2015, arXiv:1512.00567, section 7).
-      class_weights: `[K]` factors. Torch's weighted mean divides by the weights it met:
-        `reduce(softmax_cross_entropy(logits, labels), weights=w[labels])`.
-      ignore_label: the integer label that makes an example's loss 0 (torch's `ignore_index`). The mean over
-        the others is `reduce(loss, where=labels != ignore_label)`.
-      axis: the axis of classes.
-      where: `[..., K]` booleans, the classes that exist; the others get no probability and no smoothing.
-
-    Returns:
-      `[...]` nats. NaN where an integer label names no class: outside of `[0, K)`, or excluded by `where`.
-
-    >>> import jax.numpy as jnp
-    >>> print(softmax_cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3])))
-    [1.3862944 1.3862944]
-    """
-    logits, targets, labelled = smoothed_targets(
-        logits, labels, label_smoothing, class_weights, ignore_label, axis, where
-    )
-    # Of optax's three the one that takes 0 * log 0 as 0.
-    loss = optax.safe_softmax_cross_entropy(jnp.moveaxis(logits, axis, -1), jnp.moveaxis(targets, axis, -1))
-    return jnp.where(labelled, loss, jnp.nan)
+Activation = Literal["softmax", "sigmoid"]
 
 
-def smoothed_targets(
-    logits: Any,
-    labels: Any,
-    label_smoothing: Any,
-    class_weights: Any,
+def _smooth_targets(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    label_smoothing: Scalar,
+    class_weights: ArrayLike | None,
     ignore_label: int | None,
     axis: int,
-    where: Any,
+    where: ArrayLike | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Logits, targets `t`, and which examples have a label: what the loss and its gradient are made of."""
+    """Return the logits, the targets `t`, and which examples have a label."""
     integer = jnp.issubdtype(jnp.asarray(labels).dtype, jnp.integer)
     if ignore_label is not None and not integer:
-        raise ValueError("ignore_label needs integer labels: with soft ones pass where= to zoo.losses.reduce.")
-    logits, targets, labelled = class_pair(logits, labels, axis)
+        raise UserError("ignore_label needs integer labels", "with soft labels pass where= to zoo.losses.reduce")
+    logits, targets, labelled = prepare_classes(logits, labels, axis)
     if where is not None:
-        where = class_mask(where, "logits", logits)
+        where = broadcast_mask(where, "logits", logits)
         logits = jnp.where(where, logits, jnp.finfo(logits.dtype).min)
         if integer:
             labelled &= jnp.any(where & (targets > 0), axis) | ~jnp.any(where, axis)
     # Not optax.smooth_labels: it promotes its count of classes from int32 to float.
-    targets = (1 - label_smoothing) * targets + label_smoothing * share_of_each("logits", logits, axis, where)
+    targets = (1 - label_smoothing) * targets + label_smoothing * weigh_equally("logits", logits, axis, where)
     if where is not None:
         targets = jnp.where(where, targets, 0)
     if class_weights is not None:
-        class_weights = floating("class_weights", class_weights).astype(logits.dtype)
+        class_weights = cast_floating("class_weights", class_weights).astype(logits.dtype)
         if class_weights.shape != (logits.shape[axis],):
-            raise ValueError(
-                f"class_weights {list(class_weights.shape)} must be [{logits.shape[axis]}], "
-                f"one a class of the logits {list(logits.shape)}."
+            raise UserError(
+                f"class_weights {list(class_weights.shape)} must be [{logits.shape[axis]}]",
+                f"pass one weight per class of the logits {list(logits.shape)}",
             )
         targets *= jnp.expand_dims(class_weights, [i for i in range(logits.ndim) if i != axis % logits.ndim])
     if ignore_label is not None:
@@ -94,39 +65,96 @@ def smoothed_targets(
     return logits, targets, labelled
 
 
-def poly_loss(logits: Any, labels: Any, *, epsilon: Any = 2.0, axis: int = -1) -> jax.Array:
-    """Poly-1: softmax cross entropy plus `epsilon (1 - p_t)`, with `1 - p_t = sum_k y_k (1 - p_k)`.
+def softmax_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    label_smoothing: Scalar = 0.0,
+    class_weights: ArrayLike | None = None,
+    ignore_label: int | None = None,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    """Cross entropy of `p = softmax(z)` against integer or soft labels: `-sum_k t_k log p_k`.
 
-    Leng et al. 2022, arXiv:2204.12511, equation 6: the first coefficient of the series
-    `-log p_t = sum_j (1 - p_t)^j / j` is changed. Non-negative and 0 at the target only for `epsilon >= -1`.
+    The targets are `t_k = w_k ((1 - a) y_k + a / K)` with smoothing `a` and class weights `w`, as in torch.
+    Gradient: `p_j sum_k t_k - t_j`, which for plain labels is `p - y`.
+
+    Args:
+      logits: `[..., K]` floating point; minus infinity gives a class probability 0.
+      labels: `[...]` integers in `[0, K)`, or `[..., K]` probabilities.
+      label_smoothing: `a`, the share of the labels' mass that moves to the uniform distribution over the classes
+        (Szegedy et al. 2015, arXiv:1512.00567, section 7).
+      class_weights: `[K]` factors. Torch's weighted mean divides by the sum of the examples' weights:
+        `reduce(softmax_cross_entropy(logits, labels), weights=w[labels])`.
+      ignore_label: the integer label that makes an example's loss 0 (torch's `ignore_index`). The mean over
+        the others is `reduce(loss, where=labels != ignore_label)`.
+      axis: the axis of classes.
+      where: `[..., K]` booleans, the classes that exist; the others get no probability and no smoothing.
+
+    Returns:
+      `[...]` nats; NaN where an integer label is not a class: outside `[0, K)`, or excluded by `where`.
+
+    >>> import jax.numpy as jnp
+    >>> print(softmax_cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3])))
+    [1.3862944 1.3862944]
+    """
+    logits, targets, labelled = _smooth_targets(
+        logits, labels, label_smoothing, class_weights, ignore_label, axis, where
+    )
+    # Of optax's three, the one that takes 0 * log 0 as 0.
+    loss = optax.safe_softmax_cross_entropy(jnp.moveaxis(logits, axis, -1), jnp.moveaxis(targets, axis, -1))
+    return jnp.where(labelled, loss, jnp.nan)
+
+
+@derivative_of(softmax_cross_entropy, _smooth_targets)
+def _(logits: jax.Array, targets: jax.Array, labelled: jax.Array, axis: int) -> jax.Array:
+    gradient = jax.nn.softmax(logits, axis) * jnp.sum(targets, axis, keepdims=True) - targets
+    return jnp.where(jnp.expand_dims(labelled, axis), gradient, 0)
+
+
+def poly_loss(logits: ArrayLike, labels: ArrayLike, *, epsilon: Scalar = 2.0, axis: int = -1) -> jax.Array:
+    """Poly-1 loss: softmax cross entropy plus `epsilon (1 - p_t)`, with `1 - p_t = sum_k y_k (1 - p_k)`.
+
+    Leng et al. 2022, arXiv:2204.12511, equation 6, changes the first coefficient of the series
+    `-log p_t = sum_j (1 - p_t)^j / j`. Non-negative, and 0 at the target only, for `epsilon >= -1`.
     Gradient: `p_j sum_k y_k - y_j - epsilon p_j (y_j - sum_k y_k p_k)`.
 
     Args:
       logits: `[..., K]` floating point.
       labels: `[...]` integers in `[0, K)`, or `[..., K]` probabilities.
-      epsilon: what is added to the first coefficient; the paper's and optax's choice for ImageNet is 2.
+      epsilon: what is added to the first coefficient; the paper and optax take 2 for ImageNet.
       axis: the axis of classes.
 
     Returns:
-      `[...]` nats; NaN where an integer label names no class.
+      `[...]` nats; NaN where an integer label is not a class.
 
     >>> import jax.numpy as jnp
     >>> print(poly_loss(jnp.zeros((1, 4)), jnp.array([0]), epsilon=1.0))
     [2.1362944]
     """
     cross_entropy = softmax_cross_entropy(logits, labels, axis=axis)
-    logits, targets, _ = class_pair(logits, labels, axis)
-    return cross_entropy + epsilon * jnp.sum(targets * (1 - jax.nn.softmax(logits, axis)), axis)
+    logits, y, _ = prepare_classes(logits, labels, axis)
+    return cross_entropy + epsilon * jnp.sum(y * (1 - jax.nn.softmax(logits, axis)), axis)
 
 
-def kl_divergence(log_predictions: Any, targets: Any, *, axis: int = -1, where: Any = None) -> jax.Array:
-    """Divergence of the predicted `q` from the targets `t`: `sum_k t_k (log t_k - log q_k)`, `0 log 0 = 0`.
+@derivative_of(poly_loss, prepare_classes)
+def _(logits: jax.Array, y: jax.Array, _labelled: jax.Array, epsilon: Scalar, axis: int) -> jax.Array:
+    p = jax.nn.softmax(logits, axis)
+    cross_entropy = p * jnp.sum(y, axis, keepdims=True) - y
+    return cross_entropy - epsilon * p * (y - jnp.sum(y * p, axis, keepdims=True))
 
-    Torch's `kl_div` summed over the classes. `optax.kl_divergence` is NaN where `t_k = q_k = 0`.
+
+def kl_divergence(
+    log_predictions: ArrayLike, targets: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None
+) -> jax.Array:
+    """Kullback-Leibler divergence of predictions `q` from targets `t`: `sum_k t_k (log t_k - log q_k)`.
+
+    Torch's `kl_div` summed over the classes. Here `0 log 0` is 0, where `optax.kl_divergence` is NaN if `q_k` is 0 too.
     Gradient with respect to `log q`: `-t`.
 
     Args:
-      log_predictions: `[..., K]` logarithms of probabilities, as of `jax.nn.log_softmax`.
+      log_predictions: `[..., K]` logarithms of probabilities, as from `jax.nn.log_softmax`.
       targets: `[..., K]` probabilities.
       axis: the axis of classes.
       where: `[..., K]` booleans, the terms that count.
@@ -138,90 +166,117 @@ def kl_divergence(log_predictions: Any, targets: Any, *, axis: int = -1, where: 
     >>> print(kl_divergence(jnp.log(jnp.array([0.25, 0.75])), jnp.array([0.0, 1.0])).round(4))
     0.2877
     """
-    log_predictions, targets = regression_pair(log_predictions, targets)
+    log_predictions, targets = prepare_regression(log_predictions, targets)
     counted = targets > 0
     if where is not None:
-        counted &= class_mask(where, "log_predictions", log_predictions)
+        counted &= broadcast_mask(where, "log_predictions", log_predictions)
     surprise = jnp.log(jnp.where(counted, targets, 1)) - jnp.where(counted, log_predictions, 0)
     return jnp.sum(jnp.where(counted, targets, 0) * surprise, axis)
 
 
-def mean_squared_error_with_activation(
-    logits: Any, labels: Any, *, activation: Literal["softmax", "sigmoid"] = "softmax", axis: int = -1
-) -> jax.Array:
-    """`sum_k (p_k - y_k)^2 / K` with `p = softmax(z)` or `sigmoid(z)`: the loss that saturates.
+@derivative_of(kl_divergence, prepare_regression)
+def _(log_predictions: jax.Array, targets: jax.Array, where: ArrayLike | None) -> jax.Array:
+    counted = True if where is None else broadcast_mask(where, "log_predictions", log_predictions)
+    return jnp.where(counted, -targets, 0)
 
-    Here to be compared with cross entropy: where the net is sure and wrong, the slope of the activation
-    takes the gradient away. Gradient for the sigmoid: `2/K (p_j - y_j) p_j (1 - p_j)`; for softmax:
+
+def mean_squared_error_with_activation(
+    logits: ArrayLike, labels: ArrayLike, *, activation: Activation = "softmax", axis: int = -1
+) -> jax.Array:
+    """Mean squared error of probabilities, `sum_k (p_k - y_k)^2 / K` with `p = softmax(z)` or `sigmoid(z)`.
+
+    It is here for comparison with cross entropy: where the net is sure and wrong, the activation saturates and takes
+    the gradient away. Gradient for the sigmoid: `2/K (p_j - y_j) p_j (1 - p_j)`; for the softmax:
     `2/K p_j (p_j - y_j - sum_k p_k (p_k - y_k))`.
 
     Args:
       logits: `[..., K]` floating point.
       labels: `[...]` integers in `[0, K)`, or `[..., K]` probabilities.
-      activation: what makes probabilities of the logits.
+      activation: what turns the logits into probabilities.
       axis: the axis of classes.
 
     Returns:
-      `[...]`, at most 1; NaN where an integer label names no class.
+      `[...]`, at most 1; NaN where an integer label is not a class.
 
     >>> import jax.numpy as jnp
     >>> print(mean_squared_error_with_activation(jnp.array([[-50.0, 50.0]]), jnp.array([0])))
     [1.]
     """
-    logits, targets, labelled = class_pair(logits, labels, axis)
-    errors = activate(logits, activation, axis) - targets
+    logits, y, labelled = prepare_classes(logits, labels, axis)
+    errors = _activate(logits, activation, axis) - y
     return jnp.where(labelled, jnp.mean(errors**2, axis), jnp.nan)
 
 
-def activate(logits: jax.Array, activation: str, axis: int) -> jax.Array:
-    """Probabilities of logits, by the name of the activation."""
+@derivative_of(mean_squared_error_with_activation, prepare_classes)
+def _(logits: jax.Array, y: jax.Array, labelled: jax.Array, activation: Activation, axis: int) -> jax.Array:
+    p = _activate(logits, activation, axis)
+    gradient = 2 / logits.shape[axis] * (p - y)
+    return jnp.where(jnp.expand_dims(labelled, axis), _chain(activation, p, gradient, axis), 0)
+
+
+def _activate(logits: jax.Array, activation: Activation, axis: int) -> jax.Array:
     if activation == "softmax":
         return jax.nn.softmax(logits, axis)
     if activation == "sigmoid":
         return jax.nn.sigmoid(logits)
-    raise ValueError(f'activation must be "softmax" or "sigmoid", not {activation!r}.')
+    raise UserError(f'activation must be "softmax" or "sigmoid", not {activation!r}')
 
 
-def dice(logits: Any, labels: Any, *, smooth: Any = 1.0, where: Any = None) -> jax.Array:
-    """Soft Dice loss of a segmentation: `1 - mean_k (I_k + c) / ((P_k + Y_k) / 2 + c)`.
+def _chain(activation: Activation, p: jax.Array, gradient: jax.Array, axis: int) -> jax.Array:
+    """Turn a gradient with respect to the probabilities `p` into one with respect to the logits."""
+    if activation == "sigmoid":
+        return gradient * p * (1 - p)
+    return p * (gradient - jnp.sum(p * gradient, axis, keepdims=True))
 
-    Over an example's pixels `I_k = sum p_k y_k`, `P_k = sum p_k`, `Y_k = sum y_k`, and `c` is `smooth`, in
-    pixels. Milletari et al. 2016, arXiv:1606.04797, with optax's meaning of `smooth` (half of the one in
-    `(2 I + c) / (P + Y + c)`). `p` is the softmax of the logits, for `K = 1` the sigmoid.
-    Gradient: `u_k = ((I_k + c) / (2 D_k) - y_k) / (K D_k)` with `D_k = (P_k + Y_k) / 2 + c` through the
-    activation: `p_j (u_j - sum_k p_k u_k)`, for `K = 1` `u p (1 - p)`.
+
+def _measure_overlap(
+    logits: ArrayLike, labels: ArrayLike, smooth: Scalar, where: ArrayLike | None
+) -> tuple[jax.Array, ...]:
+    """Return `p`, `y` and the mask per pixel, `I + c` and `D` per class, and which examples have labels."""
+    logits, y, labelled = prepare_classes(logits, labels, -1)
+    if logits.ndim < 2:
+        raise UserError(f"logits {list(logits.shape)} must be [N, ..., K]", "add the axis of examples")
+    counted = jnp.ones(logits.shape[:-1], bool) if where is None else require_boolean(where)
+    require_same_shape("where", counted, "the pixels of the logits", logits[..., 0])
+    p = _activate(logits, "sigmoid" if logits.shape[-1] == 1 else "softmax", -1)
+    pixels = tuple(range(1, logits.ndim - 1))
+    mask = jnp.expand_dims(counted, -1)
+    overlap = jnp.sum(p * y, pixels, where=mask) + smooth
+    size = jnp.sum(p + y, pixels, where=mask) / 2 + smooth
+    return p, y, mask, overlap, size, jnp.all(labelled | ~counted, pixels)
+
+
+def dice(logits: ArrayLike, labels: ArrayLike, *, smooth: Scalar = 1.0, where: ArrayLike | None = None) -> jax.Array:
+    """Soft Dice loss of a segmentation: `1 - mean_k (I_k + c) / D_k` with `D_k = (P_k + Y_k) / 2 + c`.
+
+    Milletari et al. 2016, arXiv:1606.04797. `p` is the softmax of the logits, or the sigmoid for `K = 1`. The sums
+    `I_k = sum p_k y_k`, `P_k = sum p_k` and `Y_k = sum y_k` run over the pixels of an example. `c` is `smooth` in
+    optax's meaning, half of the one in `(2 I + c) / (P + Y + c)`. Gradient: `p_j (u_j - sum_k p_k u_k)` with
+    `u_k = ((I_k + c) / (2 D_k) - y_k) / (K D_k)`, or `u p (1 - p)` for `K = 1`.
 
     Args:
-      logits: `[N, ..., K]` floating point: examples first, classes last, pixels between.
+      logits: `[N, ..., K]` floating point: examples first, classes last, pixels in between.
       labels: `[N, ...]` integers in `[0, K)`, or `[N, ..., K]` probabilities; for `K = 1` floating 0 and 1.
-      smooth: keeps a class that is neither predicted nor there at a loss of 0.
+      smooth: `c`, in pixels, keeps the loss of a class that is neither predicted nor present at 0.
       where: `[N, ...]` booleans, the pixels that count.
 
     Returns:
-      `[N]` in [0, 1]; NaN where an integer label of a pixel that counts names no class.
+      `[N]` in [0, 1]; NaN where a pixel that counts has an integer label that is not a class.
 
     >>> import jax.numpy as jnp
     >>> print(dice(jnp.array([[[50.0, 0.0], [0.0, 50.0]]]), jnp.array([[0, 0]])).round(4))
     [0.2667]
     """
-    _, overlap, size, labelled = dice_parts(logits, labels, smooth, where)
+    _, _, _, overlap, size, labelled = _measure_overlap(logits, labels, smooth, where)
     return jnp.where(labelled, 1 - jnp.mean(overlap / size, -1), jnp.nan)
 
 
-def dice_parts(
-    logits: Any, labels: Any, smooth: Any, where: Any
-) -> tuple[tuple[jax.Array, jax.Array, jax.Array], jax.Array, jax.Array, jax.Array]:
-    """`(p, y, counted)` of every pixel, `I + c` and `D` of every class, and which examples have labels."""
-    logits, targets, labelled = class_pair(logits, labels, -1)
-    if logits.ndim < 2:
-        raise ValueError(f"logits {list(logits.shape)} must be [N, ..., K]: add the axis of examples.")
-    counted = jnp.ones(logits.shape[:-1], bool) if where is None else jnp.asarray(where)
-    if counted.dtype != bool:
-        raise TypeError(f"where must be boolean, not {counted.dtype}: pass where.astype(bool).")
-    same_shape("where", counted, "the pixels of the logits", logits[..., 0])
-    probabilities = activate(logits, "sigmoid" if logits.shape[-1] == 1 else "softmax", -1)
-    pixels = tuple(range(1, logits.ndim - 1))
-    mask = jnp.expand_dims(counted, -1)
-    overlap = jnp.sum(probabilities * targets, pixels, where=mask) + smooth
-    size = jnp.sum(probabilities + targets, pixels, where=mask) / 2 + smooth
-    return (probabilities, targets, mask), overlap, size, jnp.all(labelled | ~counted, pixels)
+@derivative_of(dice, _measure_overlap)
+def _(
+    p: jax.Array, y: jax.Array, counted: jax.Array, overlap: jax.Array, size: jax.Array, labelled: jax.Array
+) -> jax.Array:
+    classes, pixels = p.shape[-1], tuple(range(1, p.ndim - 1))
+    overlap, size = jnp.expand_dims(overlap, pixels), jnp.expand_dims(size, pixels)
+    gradient = (overlap / (2 * size) - y) / (classes * size)
+    gradient = _chain("sigmoid" if classes == 1 else "softmax", p, gradient, -1)
+    return jnp.where(counted & labelled.reshape(labelled.shape + (1,) * (p.ndim - 1)), gradient, 0)

@@ -1,24 +1,26 @@
-"""From losses per example to the one number that is minimised: masks, auxiliary heads, weight decay."""
+"""From one loss per example to the one number that is minimised: masks, auxiliary heads, weight decay."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
 
-from zoo.losses.inputs import floating, same_shape
+from zoo.errors import UserError
+from zoo.losses.inputs import cast_floating, require_boolean, require_same_shape
 
 
-def reduce(loss: Any, where: Any = None, weights: Any = None) -> jax.Array:
-    """The weighted mean over the valid examples: `sum_i v_i w_i loss_i / sum_i v_i w_i`.
+def reduce(loss: ArrayLike, where: ArrayLike | None = None, weights: ArrayLike | None = None) -> jax.Array:
+    """Weighted mean over the valid examples: `sum_i v_i w_i loss_i / sum_i v_i w_i`.
 
     Args:
-      loss: any shape, one number per example.
-      where: booleans of that shape, True where an example is valid. What is masked may be NaN.
-      weights: factors of that shape.
+      loss: `[...]` one number per example.
+      where: `[...]` booleans `v`, True where an example is valid. Masked losses and weights may be NaN.
+      weights: `[...]` factors `w`.
 
     Returns:
-      A scalar; 0, with a gradient of 0, where nothing is valid or the weights add up to 0.
+      A scalar; 0, with a gradient of 0, where no example is valid or the weights add up to 0.
 
     >>> import jax.numpy as jnp
     >>> loss = jnp.array([1.0, 3.0, jnp.nan])
@@ -27,21 +29,19 @@ def reduce(loss: Any, where: Any = None, weights: Any = None) -> jax.Array:
     >>> print(reduce(loss, where=jnp.zeros(3, bool)))
     0.0
     """
-    loss = floating("loss", loss)
-    weights = jnp.ones_like(loss) if weights is None else floating("weights", weights).astype(loss.dtype)
-    same_shape("loss", loss, "weights", weights)
+    loss = cast_floating("loss", loss)
+    weights = jnp.ones_like(loss) if weights is None else cast_floating("weights", weights).astype(loss.dtype)
+    require_same_shape("loss", loss, "weights", weights)
     if where is not None:
-        where = jnp.asarray(where)
-        if where.dtype != bool:
-            raise TypeError(f"where must be boolean, not {where.dtype}: pass where.astype(bool).")
-        same_shape("loss", loss, "where", where)
+        where = require_boolean(where)
+        require_same_shape("loss", loss, "where", where)
         loss, weights = jnp.where(where, loss, 0), jnp.where(where, weights, 0)
     total = jnp.sum(weights)
     return jnp.sum(weights * loss) / jnp.where(total == 0, 1, total)
 
 
 def with_auxiliary(loss: Callable[..., jax.Array], weights: Mapping[str, float]) -> Callable[..., jax.Array]:
-    """`loss` of a net with auxiliary heads: `loss(logits, labels) + sum_h weights[h] loss(ends[h], labels)`.
+    """Add the losses of auxiliary heads: `loss(logits, labels) + sum_h weights[h] loss(ends[h], labels)`.
 
     Published weights: GoogLeNet `{"aux1": 0.3, "aux2": 0.3}` (Szegedy et al. 2014, arXiv:1409.4842, section
     5), Inception v3 `{"aux": 0.4}` (its authors' training script). In evaluation use `loss` alone.
@@ -51,8 +51,8 @@ def with_auxiliary(loss: Callable[..., jax.Array], weights: Mapping[str, float])
       weights: the factor of each head, by the name of its endpoint.
 
     Returns:
-      A loss `((logits, ends), labels, **options)` of what a model answers with `endpoints=tuple(weights)`,
-      one number per example. Other endpoints are left alone; a missing one is a `ValueError`.
+      A loss `((logits, ends), labels, **options)`, one number per example. It takes what a model called with
+      `endpoints=tuple(weights)` returns, and raises `UserError` if a head is missing. Other endpoints are ignored.
 
     >>> import jax.numpy as jnp
     >>> from zoo.losses import softmax_cross_entropy
@@ -62,47 +62,52 @@ def with_auxiliary(loss: Callable[..., jax.Array], weights: Mapping[str, float])
     [1.9408121]
     """
 
-    def total(outputs: tuple[Any, Mapping[str, Any]], labels: Any, **options: Any) -> jax.Array:
+    def add_up(outputs: tuple[ArrayLike, Mapping[str, ArrayLike]], labels: ArrayLike, **options: object) -> jax.Array:
         if not (isinstance(outputs, tuple) and len(outputs) == 2):
             raise TypeError(
                 f"a loss with auxiliary heads takes (logits, ends): call the model with endpoints={tuple(weights)}."
             )
         logits, ends = outputs
         if missing := sorted(set(weights) - set(ends)):
-            raise ValueError(
-                f"auxiliary heads {missing} are not among the outputs {sorted(ends)}: call the model with "
-                f"endpoints={tuple(weights)}."
+            raise UserError(
+                f"auxiliary heads {missing} are not among the outputs {sorted(ends)}",
+                f"call the model with endpoints={tuple(weights)}",
             )
         heads = (weight * loss(ends[name], labels, **options) for name, weight in weights.items())
         return sum(heads, start=loss(logits, labels, **options))
 
-    return total
+    return add_up
 
 
-def kernel_mask(params: Any) -> Any:
-    """Which leaves weight decay is for: True where a leaf is named `kernel` and has two axes or more.
+def kernel_mask(params: optax.Params) -> optax.Params:
+    """Select the parameters that decay: those named `kernel` with two or more axes.
 
-    Biases and the scales of normalisations are not decayed: they are few, and a scale near 0 switches a
-    channel off.
+    Biases and the scales of normalisations do not decay: they are few, and a scale near 0 switches a channel off.
+
+    Args:
+      params: a tree of parameters, as in `variables["params"]`.
+
+    Returns:
+      A tree of booleans in the same structure.
 
     >>> import jax.numpy as jnp
     >>> kernel_mask({"conv": {"kernel": jnp.ones((3, 3, 1, 8)), "bias": jnp.ones(8)}})
     {'conv': {'bias': False, 'kernel': True}}
     """
 
-    def is_kernel(path: tuple[Any, ...], leaf: Any) -> bool:
+    def is_kernel(path: jax.tree_util.KeyPath, leaf: jax.Array) -> bool:
         return bool(path) and getattr(path[-1], "key", None) == "kernel" and leaf.ndim > 1
 
     return jax.tree_util.tree_map_with_path(is_kernel, params)
 
 
-def weight_decay(params: Any) -> jax.Array:
-    """Half the squared norm of the kernels (see `kernel_mask`): `loss + 5e-4 * weight_decay(params)`.
+def weight_decay(params: optax.Params) -> jax.Array:
+    """Half the squared norm of the parameters that `kernel_mask` selects.
 
-    Its gradient is the kernels themselves: `rate * weight_decay(params)` in the loss is
-    `optax.add_decayed_weights(rate, mask=kernel_mask)` in front of the optimiser. After an adaptive one, as
-    in `optax.adamw(learning_rate, weight_decay=rate, mask=kernel_mask)`, it is not: there the decay is
-    decoupled (Loshchilov & Hutter 2019, arXiv:1711.05101).
+    Used as in `loss + 5e-4 * weight_decay(params)`. Its gradient is the kernels themselves, so that
+    `rate * weight_decay(params)` in the loss equals `optax.add_decayed_weights(rate, mask=kernel_mask)` before the
+    optimiser. It does not equal the decay of `optax.adamw(learning_rate, weight_decay=rate, mask=kernel_mask)`, which
+    is decoupled: it is added after the adaptive step (Loshchilov & Hutter 2019, arXiv:1711.05101).
 
     Args:
       params: a tree of parameters, as in `variables["params"]`.
@@ -115,5 +120,5 @@ def weight_decay(params: Any) -> jax.Array:
     18.0
     """
     masked = zip(jax.tree.leaves(kernel_mask(params)), jax.tree.leaves(params), strict=True)
-    kernels = [floating("kernel", leaf) for decayed, leaf in masked if decayed]
+    kernels = [cast_floating("kernel", leaf) for decayed, leaf in masked if decayed]
     return sum((jnp.sum(kernel**2) for kernel in kernels), start=jnp.zeros(())) / 2

@@ -1,19 +1,21 @@
-"""Losses between real numbers, element by element, unreduced. In the formulas `e = prediction - target`.
+"""Losses between real numbers, one per element. In the formulas `e = prediction - target`.
 
-Each `Gradient` is the derivative with respect to the predictions that `zoo.losses.gradient_of` computes.
+Each `Gradient` is the derivative with respect to the predictions, written under its loss; see `gradient_of`.
 """
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
-from zoo.losses.inputs import regression_pair
+from zoo.losses.gradient import derivative_of
+from zoo.losses.inputs import prepare_regression
 
 
-def l1(predictions: Any, targets: Any) -> jax.Array:
-    """Absolute error `|e|`, whose mean is the mean absolute error. Gradient: `sign(e)`, 0 at `e = 0`.
+def l1(predictions: ArrayLike, targets: ArrayLike) -> jax.Array:
+    """Absolute error `|e|`, whose mean is the mean absolute error.
+
+    Gradient: `sign(e)`, 0 at `e = 0`.
 
     Args:
       predictions: `[...]` floating point.
@@ -26,13 +28,19 @@ def l1(predictions: Any, targets: Any) -> jax.Array:
     >>> print(l1(jnp.array([1.0, 5.0]), jnp.array([3.0, 5.0])))
     [2. 0.]
     """
-    return _abs(_errors(predictions, targets))
+    predictions, targets = prepare_regression(predictions, targets)
+    return _abs(predictions - targets)
 
 
-def l2(predictions: Any, targets: Any) -> jax.Array:
-    """Squared error `e^2`, whose mean is the mean squared error. Gradient: `2 e`.
+@derivative_of(l1, prepare_regression)
+def _(predictions: jax.Array, targets: jax.Array) -> jax.Array:
+    return jnp.sign(predictions - targets)
 
-    As `optax.squared_error` and torch's `mse_loss`; `optax.l2_loss` is half of it.
+
+def l2(predictions: ArrayLike, targets: ArrayLike) -> jax.Array:
+    """Squared error `e^2`, whose mean is the mean squared error.
+
+    The same as `optax.squared_error` and torch's `mse_loss`; `optax.l2_loss` is half of it. Gradient: `2 e`.
 
     Args:
       predictions: `[...]` floating point.
@@ -45,19 +53,24 @@ def l2(predictions: Any, targets: Any) -> jax.Array:
     >>> print(l2(jnp.array([1.0, 5.0]), jnp.array([3.0, 5.0])))
     [4. 0.]
     """
-    return optax.squared_error(*regression_pair(predictions, targets))
+    return optax.squared_error(*prepare_regression(predictions, targets))
 
 
-def smooth_l1(predictions: Any, targets: Any, *, beta: Any = 1.0) -> jax.Array:
-    """`e^2 / (2 beta)` where `|e| < beta`, else `|e| - beta / 2` (Girshick 2015, arXiv:1504.08083, equation
-    3).
+@derivative_of(l2, prepare_regression)
+def _(predictions: jax.Array, targets: jax.Array) -> jax.Array:
+    return 2 * (predictions - targets)
 
-    Torch's `smooth_l1_loss`: the slope far out is 1 whatever `beta` is. Gradient: `clip(e / beta, -1, 1)`.
+
+def smooth_l1(predictions: ArrayLike, targets: ArrayLike, *, beta: ArrayLike = 1.0) -> jax.Array:
+    """Absolute error with a rounded corner: `e^2 / (2 beta)` where `|e| < beta`, else `|e| - beta / 2`.
+
+    Girshick 2015, arXiv:1504.08083, equation 3; torch's `smooth_l1_loss`. For large errors the slope is 1, whatever
+    `beta` is. Gradient: `clip(e / beta, -1, 1)`.
 
     Args:
       predictions: `[...]` floating point.
       targets: `[...]` floating point, in the same shape and unit.
-      beta: the joint, in the unit of the targets, at least 0; at 0 this is `l1`.
+      beta: where the two formulas meet, in the unit of the targets, at least 0; with 0 this is `l1`.
 
     Returns:
       `[...]` in the unit of the targets.
@@ -66,23 +79,29 @@ def smooth_l1(predictions: Any, targets: Any, *, beta: Any = 1.0) -> jax.Array:
     >>> print(smooth_l1(jnp.array([0.5, 3.0]), jnp.zeros(2)))
     [0.125 2.5  ]
     """
-    errors = _errors(predictions, targets)
-    beta = jnp.asarray(beta, errors.dtype)
-    inner = jnp.clip(errors, -beta, beta)  # not jnp.where: its idle branch may overflow and poison the gradient
+    predictions, targets = prepare_regression(predictions, targets)
+    errors, beta = predictions - targets, jnp.asarray(beta, predictions.dtype)
+    inner = jnp.clip(errors, -beta, beta)  # not jnp.where: the branch not taken may overflow and spoil the gradient
     return inner**2 / (2 * jnp.where(beta > 0, beta, 1)) + (_abs(errors) - _abs(inner))
 
 
-def huber(predictions: Any, targets: Any, *, delta: Any = 1.0) -> jax.Array:
-    """`e^2 / 2` where `|e| < delta`, else `delta (|e| - delta / 2)` (Huber 1964,
-    doi:10.1214/aoms/1177703732).
+@derivative_of(smooth_l1, prepare_regression)
+def _(predictions: jax.Array, targets: jax.Array, beta: ArrayLike) -> jax.Array:
+    errors, beta = predictions - targets, jnp.asarray(beta, predictions.dtype)
+    inside = jnp.abs(errors) < beta
+    return jnp.where(inside, errors / jnp.where(inside, beta, 1), jnp.sign(errors))
 
-    `huber(delta)` is `delta * smooth_l1(beta=delta)`, as in optax and torch. Gradient: `clip(e, -delta,
-    delta)`.
+
+def huber(predictions: ArrayLike, targets: ArrayLike, *, delta: ArrayLike = 1.0) -> jax.Array:
+    """Squared error with linear tails: `e^2 / 2` where `|e| < delta`, else `delta (|e| - delta / 2)`.
+
+    Huber 1964, doi:10.1214/aoms/1177703732. It is `delta * smooth_l1(beta=delta)`, as in optax and torch.
+    Gradient: `clip(e, -delta, delta)`.
 
     Args:
       predictions: `[...]` floating point.
       targets: `[...]` floating point, in the same shape and unit.
-      delta: the joint, in the unit of the targets, above 0.
+      delta: where the two formulas meet, in the unit of the targets, above 0.
 
     Returns:
       `[...]` in the squared unit of the targets.
@@ -91,15 +110,21 @@ def huber(predictions: Any, targets: Any, *, delta: Any = 1.0) -> jax.Array:
     >>> print(huber(jnp.array([0.5, 3.0]), jnp.zeros(2), delta=2.0))
     [0.125 4.   ]
     """
-    predictions, targets = regression_pair(predictions, targets)
+    predictions, targets = prepare_regression(predictions, targets)
     return optax.huber_loss(predictions, targets, delta=jnp.asarray(delta, predictions.dtype))
 
 
-def log_cosh(predictions: Any, targets: Any) -> jax.Array:
-    """`log(cosh(e))`: about `e^2 / 2` near 0 and `|e| - log 2` far out, with every derivative. Gradient:
-    `tanh(e)`.
+@derivative_of(huber, prepare_regression)
+def _(predictions: jax.Array, targets: jax.Array, delta: ArrayLike) -> jax.Array:
+    errors, delta = predictions - targets, jnp.asarray(delta, predictions.dtype)
+    return jnp.clip(errors, -delta, delta)
 
-    `optax.log_cosh` subtracts `log 2` from a number close to it and is 7% off at `e = 1e-3` in float32.
+
+def log_cosh(predictions: ArrayLike, targets: ArrayLike) -> jax.Array:
+    """Logarithm of the hyperbolic cosine, `log(cosh(e))`: about `e^2 / 2` near 0, `|e| - log 2` for large errors.
+
+    It is smooth everywhere. `optax.log_cosh` subtracts `log 2` from a number close to it and is 7% off at `e = 1e-3` in
+    float32. Gradient: `tanh(e)`.
 
     Args:
       predictions: `[...]` floating point.
@@ -112,16 +137,17 @@ def log_cosh(predictions: Any, targets: Any) -> jax.Array:
     >>> print(log_cosh(jnp.array([0.0, 100.0]), jnp.zeros(2)).round(4))
     [ 0.     99.3069]
     """
-    errors = _errors(predictions, targets)
-    near = jnp.log1p(2 * jnp.sinh(jnp.clip(errors, -1, 1) / 2) ** 2)  # clipped: the idle branch stays finite
+    predictions, targets = prepare_regression(predictions, targets)
+    errors = predictions - targets
+    near = jnp.log1p(2 * jnp.sinh(jnp.clip(errors, -1, 1) / 2) ** 2)  # clipped: the branch not taken stays finite
     size = _abs(errors)
     far = size + jnp.log1p(jnp.exp(-2 * size)) - jnp.log(jnp.asarray(2, errors.dtype))
     return jnp.where(size < 1, near, far)
 
 
-def _errors(predictions: Any, targets: Any) -> jax.Array:
-    predictions, targets = regression_pair(predictions, targets)
-    return predictions - targets
+@derivative_of(log_cosh, prepare_regression)
+def _(predictions: jax.Array, targets: jax.Array) -> jax.Array:
+    return jnp.tanh(predictions - targets)
 
 
 def _abs(x: jax.Array) -> jax.Array:

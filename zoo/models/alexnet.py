@@ -15,11 +15,12 @@ from functools import partial
 from typing import ClassVar
 
 import flax.linen as nn
+import jax
 
 from zoo.layers import Conv, Linear, adaptive_avg_pool, dropout, local_response_norm, max_pool, torch_default
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Variant
+from zoo.models.variant import Endpoints, Variant
 
 
 class AlexNet(Net):
@@ -30,7 +31,7 @@ class AlexNet(Net):
     min_size: ClassVar[int] = 63
 
     @nn.compact
-    def forward(self, x, *, train: bool):
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
         conv = partial(Conv, use_bias=True, kernel_init=torch_default)
         x = nn.relu(conv(64, 11, 4, padding=2, name="features_0")(x))
@@ -49,8 +50,9 @@ class AlexNet(Net):
         return x, ends
 
 
-gaussian = nn.initializers.normal(0.01)  # section 5 of the paper
-ones = nn.initializers.ones  # the same: "the initial learning ... by providing the ReLUs with positive inputs"
+gaussian = nn.initializers.normal(
+    0.01
+)  # section 5 of the paper, as the biases of one, which give ReLUs positive inputs
 respond = partial(local_response_norm, size=5, alpha=1e-4, beta=0.75, k=2.0)  # section 3.3
 
 
@@ -62,11 +64,12 @@ class AlexNet2012(Net):
     min_size: ClassVar[int] = 67
 
     @nn.compact
-    def forward(self, x, *, train: bool):
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
         conv = partial(Conv, use_bias=True, kernel_init=gaussian)
-        halves = partial(conv, feature_group_count=2, bias_init=ones)
+        halves = partial(conv, feature_group_count=2, bias_init=nn.initializers.ones)
         dense = partial(Linear, kernel_init=gaussian)
+        hidden = partial(dense, 4096, bias_init=nn.initializers.ones)
         x = nn.relu(conv(96, 11, 4, name="conv1")(x))
         x = ends["pool1"] = max_pool(respond(x), 3, 2)
         x = nn.relu(halves(256, 5, padding=2, name="conv2")(x))
@@ -75,15 +78,15 @@ class AlexNet2012(Net):
         x = nn.relu(halves(384, 3, padding=1, name="conv4")(x))
         x = nn.relu(halves(256, 3, padding=1, name="conv5")(x))
         x = ends["pool5"] = max_pool(x, 3, 2)
-        x = nn.relu(dense(4096, bias_init=ones, name="fc6")(adaptive_avg_pool(x, 6)))
-        x = nn.relu(dense(4096, bias_init=ones, name="fc7")(dropout(x, self.dropout, train=train)))
+        x = nn.relu(hidden(name="fc6")(adaptive_avg_pool(x, 6)))
+        x = nn.relu(hidden(name="fc7")(dropout(x, self.dropout, train=train)))
         x = ends["features"] = dropout(x, self.dropout, train=train)
         if self.num_classes:
             x = dense(self.num_classes, name="fc8")(x)
         return x, ends
 
 
-def endpoints(first: int, second: int) -> dict[str, tuple[int, int]]:
+def endpoints(first: int, second: int) -> Endpoints:
     return {"pool1": (8, first), "pool2": (16, second), "pool5": (32, 256), "features": (0, 4096)}
 
 
@@ -98,6 +101,7 @@ VARIANTS = {
         reference="torchvision",
         departures="256 maps in the fourth layer, as torchvision",
         endpoints=endpoints(64, 192),
+        head="classifier_6",
     ),
     "alexnet_2012": Variant(
         AlexNet2012,
@@ -108,5 +112,6 @@ VARIANTS = {
         reference="the paper's table and torch's layers",
         departures="227 input, not the printed 224",
         endpoints=endpoints(96, 256),
+        head="fc8",
     ),
 }

@@ -7,7 +7,9 @@ from functools import partial
 from typing import Literal
 
 import flax.linen as nn
+import jax
 
+from zoo.errors import UserError
 from zoo.layers import Conv, Linear, max_pool
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant
@@ -21,7 +23,7 @@ class MLP(Net, kw_only=True):
     num_classes: int = 10
 
     @nn.compact
-    def forward(self, x, *, train: bool):
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
         for i, width in enumerate(self.widths):
             x = ends[f"fc{i + 1}"] = nn.relu(Linear(width, name=f"fc{i + 1}")(x))
@@ -54,23 +56,23 @@ class ConvNet(Net, kw_only=True):
     norm: Literal["before_activation", "after_activation"] | None = None
     num_classes: int = 10
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if min(self.a, self.b, self.d) < 1 or self.c < 0:
-            raise ValueError(f"ConvNet(a={self.a}, b={self.b}, c={self.c}, d={self.d}): a, b, d start at 1, c at 0.")
+            raise UserError(f"ConvNet(a={self.a}, b={self.b}, c={self.c}, d={self.d})", "a, b, d start at 1, c at 0")
         if self.norm not in (None, "before_activation", "after_activation"):
-            raise ValueError(f"norm={self.norm!r}: choose None, 'before_activation' or 'after_activation'.")
+            raise UserError(f"norm={self.norm!r}", "choose None, 'before_activation' or 'after_activation'")
 
     @property
     def min_size(self) -> int:  # type: ignore[override]
         return 2**self.c
 
     @nn.compact
-    def forward(self, x, *, train: bool):
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
         for stage in range(self.c):
             for group in range(self.b):
-                x = self.group(x, self.width * 2**stage, f"{stage + 1}_{group}", train=train)
+                x = self.apply_group(x, self.width * 2**stage, f"{stage + 1}_{group}", train=train)
             x = ends[f"stage{stage + 1}"] = max_pool(x, 2, 2)
         for i in range(self.d - 1):
             x = nn.relu(Linear(self.dense_width, name=f"fc{i + 1}")(x))
@@ -79,7 +81,7 @@ class ConvNet(Net, kw_only=True):
             x = Linear(self.num_classes, name="fc")(x)
         return x, ends
 
-    def group(self, x, width: int, name: str, *, train: bool):
+    def apply_group(self, x: jax.Array, width: int, name: str, *, train: bool) -> jax.Array:
         """[CONV*a + RELU], with the normalisation on one side of the ReLU or the other."""
         for i in range(self.a):
             x = Conv(width, 3, padding=1, use_bias=self.norm is None, name=f"conv{name}_{i}")(x)

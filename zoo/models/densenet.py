@@ -4,7 +4,7 @@ As torchvision: kernels start from He's fan-in normal, the classifier's bias fro
 """
 
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -13,14 +13,11 @@ import jax.numpy as jnp
 from zoo.layers import Conv, Linear, avg_pool, dropout, global_avg_pool, he_fan_in, max_pool
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Variant, Weights
-from zoo.norm import BatchNorm
+from zoo.models.preactivation import norm_relu
+from zoo.models.variant import Endpoints, Variant
+from zoo.models.variant import torchvision_weights as tv
 
 conv = partial(Conv, kernel_init=he_fan_in)
-
-
-def activate(x: jax.Array, name: str, *, train: bool) -> jax.Array:
-    return nn.relu(BatchNorm(name=name)(x, train=train))
 
 
 class DenseLayer(nn.Module):
@@ -31,11 +28,11 @@ class DenseLayer(nn.Module):
     dropout: float
 
     @nn.compact
-    def __call__(self, x, *, train: bool):
-        y = activate(x, "norm1", train=train)
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        y = norm_relu(x, "norm1", train=train)
         if self.bottleneck:
             y = conv(4 * self.growth, 1, name="conv1")(y)
-            y = activate(y, "norm2", train=train)
+            y = norm_relu(y, "norm2", train=train)
         y = conv(self.growth, 3, padding=1, name="conv2" if self.bottleneck else "conv1")(y)
         return jnp.concatenate([x, dropout(y, self.dropout, train=train)], axis=-1)
 
@@ -46,8 +43,8 @@ class Transition(nn.Module):
     compression: float
 
     @nn.compact
-    def __call__(self, x, *, train: bool):
-        x = activate(x, "norm", train=train)
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = norm_relu(x, "norm", train=train)
         x = conv(int(x.shape[-1] * self.compression), 1, name="conv")(x)
         return avg_pool(x, 2, 2)
 
@@ -72,14 +69,14 @@ class DenseNet(Net, kw_only=True):
 
     min_size: ClassVar[int] = 29
 
-    def first(self, x, *, train: bool):
+    def apply_stem(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = conv(self.stem, 7, 2, padding=3, name="conv0")(x)
-        return max_pool(activate(x, "norm0", train=train), 3, 2, padding=1)
+        return max_pool(norm_relu(x, "norm0", train=train), 3, 2, padding=1)
 
     @nn.compact
-    def forward(self, x, *, train: bool):
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
-        x = ends["stem"] = self.first(x, train=train)
+        x = ends["stem"] = self.apply_stem(x, train=train)
         for block, depth in enumerate(self.depths, 1):
             for i in range(depth):
                 layer = DenseLayer(
@@ -89,7 +86,7 @@ class DenseNet(Net, kw_only=True):
             ends[f"denseblock{block}"] = x
             if block < len(self.depths):
                 x = Transition(self.compression, name=f"transition{block}")(x, train=train)
-        x = ends["features"] = global_avg_pool(activate(x, "norm5", train=train))
+        x = ends["features"] = global_avg_pool(norm_relu(x, "norm5", train=train))
         if self.num_classes:
             x = Linear(self.num_classes, name="classifier")(x)
         return x, ends
@@ -102,7 +99,7 @@ class CifarDenseNet(DenseNet, kw_only=True):
 
     min_size: ClassVar[int] = 4
 
-    def first(self, x, *, train: bool):
+    def apply_stem(self, x: jax.Array, *, train: bool) -> jax.Array:
         return conv(self.stem, 3, padding=1, name="conv0")(x)
 
 
@@ -110,8 +107,8 @@ OLD = (r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.")  # files of 2017
 LAYOUTS = {"torchvision": Layout(((r"_denselayer", ".denselayer"), (r"^(?!classifier)", "features.")), old=(OLD,))}
 
 
-def endpoints(stride: int, stem: int, growth: int, depths: tuple[int, ...], compression: float):
-    """`{name: (stride, channels)}`: a block adds its maps, a transition keeps a share of them."""
+def endpoints(stride: int, stem: int, growth: int, depths: tuple[int, ...], compression: float) -> Endpoints:
+    """A block adds its maps, a transition keeps a share of them."""
     ends, channels = {"stem": (stride, stem)}, stem
     for block, depth in enumerate(depths):
         channels += depth * growth
@@ -120,12 +117,12 @@ def endpoints(stride: int, stem: int, growth: int, depths: tuple[int, ...], comp
     return ends
 
 
-def imagenet(growth: int, depths: tuple[int, ...], params: int, macs: int, **row) -> Variant:
+def imagenet(growth: int, depths: tuple[int, ...], params: int, macs: int, **row: Any) -> Variant:
     make = partial(DenseNet, growth=growth, depths=depths, stem=2 * growth)
     return ROW(make, params, macs, endpoints=endpoints(4, 2 * growth, growth, depths, 0.5), **row)
 
 
-def cifar(depth: int, growth: int, params: int, macs: int, **row) -> Variant:
+def cifar(depth: int, growth: int, params: int, macs: int, **row: Any) -> Variant:
     """DenseNet-BC whose `depth` counts all convolutions and the classifier."""
     depths = ((depth - 4) // 6,) * 3
     make = partial(CifarDenseNet, growth=growth, depths=depths, stem=2 * growth)
@@ -133,7 +130,7 @@ def cifar(depth: int, growth: int, params: int, macs: int, **row) -> Variant:
     return ROW(make, params, macs, image_size=32, endpoints=ends, reference="pytorchcv", **row)
 
 
-def plain(depth: int, growth: int, params: int, macs: int, **row) -> Variant:
+def plain(depth: int, growth: int, params: int, macs: int, **row: Any) -> Variant:
     """The first net of the paper, without bottlenecks and compression, with 16 maps from the stem."""
     depths = ((depth - 4) // 3,) * 3
     make = partial(CifarDenseNet, growth=growth, depths=depths, stem=16, bottleneck=False, compression=1.0)
@@ -141,12 +138,7 @@ def plain(depth: int, growth: int, params: int, macs: int, **row) -> Variant:
     return ROW(make, params, macs, image_size=32, endpoints=ends, reference="the paper", **row)
 
 
-def tv(name: str, top1: float, top5: float) -> Weights:
-    """torchvision's weights, as republished in safetensors."""
-    return Weights(f"hf:timm/{name}.tv_in1k", top1=top1, top5=top5)
-
-
-ROW = partial(Variant, paper="Huang et al. 2016, arXiv:1608.06993", reference="torchvision")
+ROW = partial(Variant, paper="Huang et al. 2016, arXiv:1608.06993", reference="torchvision", head="classifier")
 
 VARIANTS = {
     "densenet121": imagenet(32, (6, 12, 24, 16), 7_978_856, 2_834_161_664, weights=tv("densenet121", 74.43, 91.97)),

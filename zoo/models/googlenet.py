@@ -7,24 +7,16 @@ paper has its 5x5, a last pool of 2x2, auxiliary heads that average to 4x4 maps 
 up, response normalisation stands where figure 3 has it with Caffe's constants, weights are drawn as Caffe's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
 import flax.linen as nn
+import jax
 
-from zoo.layers import (
-    Conv,
-    Linear,
-    Pair,
-    adaptive_avg_pool,
-    avg_pool,
-    dropout,
-    global_avg_pool,
-    local_response_norm,
-    max_pool,
-)
-from zoo.models.inception import Branches, ConvBN, Mixed, renormalised
+from zoo.layers import Linear, adaptive_avg_pool, avg_pool, dropout, global_avg_pool, local_response_norm, max_pool
+from zoo.models.branches import BasicConv, Branches, Brick, Mixed, Step, apply_steps, conv
+from zoo.models.inception import GOOGLENET_STEM, halve_up, largest, transform_input
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.variant import Variant
@@ -40,17 +32,15 @@ TABLE_1 = {  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-halve = partial(max_pool, window=3, stride=2, ceil=True)
-keep = partial(max_pool, window=3, stride=1, padding=1)
 
 
 def figure_2b(ones: int, reduce3: int, threes: int, reduce5: int, fives: int, pooled: int, *, five: int) -> Branches:
     """The Inception module; `five` is the kernel size of its "5x5" branch."""
     return {
-        "branch1": [(ones, 1)],
-        "branch2": [(reduce3, 1), (threes, 3)],
-        "branch3": [(reduce5, 1), (fives, five)],
-        "branch4": [keep, (pooled, 1)],
+        "branch1": [conv(ones, 1)],
+        "branch2": [conv(reduce3, 1), conv(threes, 3)],
+        "branch3": [conv(reduce5, 1), conv(fives, five)],
+        "branch4": [largest, conv(pooled, 1)],
     }
 
 
@@ -59,14 +49,17 @@ class Aux(nn.Module):
 
     num_classes: int
     dropout: float
-    brick: Callable[..., nn.Module]
+    brick: Brick
     dense: Callable[..., nn.Module]
 
     @nn.compact
-    def __call__(self, x, *, train: bool):
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = self.brick(128, 1, name="conv")(adaptive_avg_pool(x, 4), train=train)
         x = dropout(nn.relu(self.dense(1024, name="fc1")(x)), self.dropout, train=train)
         return self.dense(self.num_classes, name="fc2")(x)
+
+
+AUX = {"4a": "aux1", "4d": "aux2"}  # which module each head sees
 
 
 class Body(Net):
@@ -79,24 +72,35 @@ class Body(Net):
     dropout: float = 0.2
     aux_dropout: float = 0.7
 
-    def body(self, x, *, brick, dense, five: int, last_pool: int, before_aux=lambda x: x, train: bool):
-        """Logits and endpoints from the stem's map on."""
-        ends: Ends = {"stem": x}
+    aux_weights: ClassVar[Mapping[str, float]] = {"aux1": 0.3, "aux2": 0.3}
+
+    def forward_with(
+        self,
+        x: jax.Array,
+        *,
+        stem: Sequence[Step],
+        brick: Brick,
+        dense: Callable[..., nn.Module],
+        five: int,
+        last_pool: int,
+        before_aux: Callable[[jax.Array], jax.Array] = lambda x: x,
+        train: bool,
+    ) -> tuple[jax.Array, Ends]:
+        """`forward` with the parts in which the two nets differ; `five` is the kernel size of the "5x5" branches."""
+        ends: Ends = {}
+        x = ends["stem"] = apply_steps(x, stem, ("conv1", "conv2", "conv3"), train=train, brick=brick)
         for name, widths in TABLE_1.items():
             if name in ("4a", "5a"):
                 x = max_pool(x, 3 if name == "4a" else last_pool, 2, ceil=True)
             block = Mixed(figure_2b(*widths, five=five), brick, name=f"inception{name}")
             x = ends[f"inception{name}"] = block(x, train=train)
+            if self.num_classes and name in AUX:
+                head = Aux(self.num_classes, self.aux_dropout, brick, dense, name=AUX[name])
+                ends[AUX[name]] = partial(head, before_aux(x), train=train)
         x = ends["features"] = global_avg_pool(x)
         if self.num_classes:
-            head = partial(Aux, self.num_classes, self.aux_dropout, brick, dense)
-            ends["aux1"] = partial(head(name="aux1"), before_aux(ends["inception4a"]), train=train)
-            ends["aux2"] = partial(head(name="aux2"), before_aux(ends["inception4d"]), train=train)
             x = dense(self.num_classes, name="fc")(dropout(x, self.dropout, train=train))
         return x, ends
-
-
-normal = nn.initializers.normal(0.01)  # torchvision's, whose truncation at 200 deviations cuts nothing
 
 
 class GoogLeNet(Body):
@@ -112,33 +116,16 @@ class GoogLeNet(Body):
     min_size: ClassVar[int] = 15
 
     @nn.compact
-    def forward(self, x, *, train: bool):
-        brick, dense = partial(ConvBN, kernel_init=normal), partial(Linear, kernel_init=normal)
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         if self.transform_input:
-            x = renormalised(x)
-        x = halve(brick(64, 7, 2, 3, name="conv1")(x, train=train))
-        x = brick(64, 1, name="conv2")(x, train=train)
-        x = halve(brick(192, 3, padding=1, name="conv3")(x, train=train))
-        return self.body(x, brick=brick, dense=dense, five=3, last_pool=2, train=train)
+            x = transform_input(x)
+        init = nn.initializers.normal(0.01)  # torchvision's, whose truncation at 200 deviations cuts nothing
+        brick, dense = partial(BasicConv, kernel_init=init), partial(Linear, kernel_init=init)
+        return self.forward_with(x, stem=GOOGLENET_STEM, brick=brick, dense=dense, five=3, last_pool=2, train=train)
 
 
-xavier = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # what Caffe calls so
-positive = nn.initializers.constant(0.2)
 respond = partial(local_response_norm, size=5, alpha=1e-4 / 5, beta=0.75, k=1.0)
-
-
-class ConvReLU(nn.Module):
-    """Convolution with bias, ReLU; takes `train`, and ignores it, to stand where `ConvBN` stands."""
-
-    features: int
-    kernel_size: Pair
-    stride: int = 1
-    padding: Pair = 0
-
-    @nn.compact
-    def __call__(self, x, *, train: bool):
-        conv = partial(Conv, use_bias=True, kernel_init=xavier, bias_init=positive, name="conv")
-        return nn.relu(conv(self.features, self.kernel_size, self.stride, self.padding)(x))
+FIGURE_3 = (conv(64, 7, stride=2, padding=3), halve_up, respond, conv(64, 1), conv(192, 3), respond, halve_up)
 
 
 class GoogLeNet2014(Body):
@@ -149,13 +136,14 @@ class GoogLeNet2014(Body):
     min_size: ClassVar[int] = 79
 
     @nn.compact
-    def forward(self, x, *, train: bool):
-        brick, dense = ConvReLU, partial(Linear, kernel_init=xavier)
-        x = respond(halve(brick(64, 7, 2, 3, name="conv1")(x, train=train)))
-        x = brick(64, 1, name="conv2")(x, train=train)
-        x = halve(respond(brick(192, 3, padding=1, name="conv3")(x, train=train)))
-        pool = partial(avg_pool, window=5, stride=3)
-        return self.body(x, brick=brick, dense=dense, five=5, last_pool=3, before_aux=pool, train=train)
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
+        xavier = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # what Caffe calls so
+        bias_init = nn.initializers.constant(0.2)
+        brick = partial(BasicConv, use_bias=True, kernel_init=xavier, bias_init=bias_init, norm=None)
+        dense, pool = partial(Linear, kernel_init=xavier), partial(avg_pool, window=5, stride=3)
+        return self.forward_with(
+            x, stem=FIGURE_3, brick=brick, dense=dense, five=5, last_pool=3, before_aux=pool, train=train
+        )
 
 
 STRIDES = {"3": 8, "4": 16, "5": 32}
@@ -164,7 +152,7 @@ ROW = partial(
     Variant,
     paper="Szegedy et al. 2014, arXiv:1409.4842",
     endpoints={"stem": (8, 192), **BLOCKS, "features": (0, 1024)},
-    aux_weights={"aux1": 0.3, "aux2": 0.3},
+    aux_heads={"aux1": "aux1/fc2", "aux2": "aux2/fc2"},
 )
 
 LAYOUTS = {"torchvision": Layout((("branch4", "branch4.1"),), flattened=("aux1/fc1", "aux2/fc1"))}

@@ -1,89 +1,38 @@
-"""What the Inceptions share: the brick, branches side by side, the change of normalisation."""
+"""What several Inceptions have: pools, stems, a reduction, and the change of normalisation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zoo.layers import Conv, Pair, he_fan_in, pair
-from zoo.norm import BatchNorm
+from zoo.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from zoo.layers import avg_pool, max_pool
+from zoo.models.branches import Branches, conv
+
+halve = partial(max_pool, window=3, stride=2)
+halve_up = partial(halve, ceil=True)  # odd sizes are rounded up, as in Caffe
+largest = partial(max_pool, window=3, stride=1, padding=1)
+average = partial(avg_pool, window=3, stride=1, padding=1)
+average_inside = partial(average, count_include_pad=False)  # as in TensorFlow
+WIDE, TALL = (1, 7), (7, 1)
+
+GOOGLENET_STEM = (conv(64, 7, stride=2, padding=3), halve_up, conv(64, 1), conv(192, 3), halve_up)
+V3_STEM = (  # without its end, in which Inception v3 and the Inception-ResNets differ
+    *(conv(32, 3, stride=2), conv(32, 3, padding=0), conv(64, 3), halve),
+    *(conv(80, 1), conv(192, 3, padding=0)),
+)
 
 
-def renormalised(x: jax.Array) -> jax.Array:
+def reduction_a(k: int, l: int, m: int, n: int) -> Branches:
+    """Figure 7 of arXiv:1602.07261, from 35x35 to 17x17; its table 1 has the widths."""
+    return {
+        "branch0": [conv(n, 3, stride=2)],
+        "branch1": [conv(k, 1), conv(l, 3), conv(m, 3, stride=2)],
+        "branch2": [halve],
+    }
+
+
+def transform_input(x: jax.Array) -> jax.Array:
     """RGB normalised by ImageNet's mean and deviation, as normalised by 0.5 and 0.5: what some Inceptions expect."""
-    mean, std = jnp.array([0.485, 0.456, 0.406], x.dtype), jnp.array([0.229, 0.224, 0.225], x.dtype)
+    mean, std = jnp.array(IMAGENET_MEAN, x.dtype), jnp.array(IMAGENET_STD, x.dtype)
     return (x * std.reshape(1, 1, 1, 3) + mean.reshape(1, 1, 1, 3) - 0.5) / 0.5
-
-
-class ConvBN(nn.Module):
-    """Convolution without bias, batch normalisation, ReLU: the Inceptions' brick, with their epsilon."""
-
-    features: int
-    kernel_size: Pair
-    stride: int = 1
-    padding: Pair = 0
-    kernel_init: Callable = he_fan_in
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        size, kernel_init = self.kernel_size, self.kernel_init
-        x = Conv(self.features, size, self.stride, self.padding, kernel_init=kernel_init, name="conv")(x)
-        return nn.relu(BatchNorm(epsilon=1e-3, name="bn")(x, train=train))
-
-
-Branches = Mapping[str, Sequence]  # {name: steps}, see `branches`
-
-
-def branches(
-    x: jax.Array, table: Branches, *, train: bool, brick: Callable[..., nn.Module] = ConvBN, first: int = 0
-) -> jax.Array:
-    """Branches side by side, joined along the channels: an Inception block's figure, written as a table.
-
-    A step of a branch is a pool (a function of the map); a convolution `(features, kernel_size, stride, padding)`,
-    whose stride is 1 if not given and whose padding then keeps the size, or is none where it strides; or a fork, a
-    tuple of two convolutions. A branch's only convolution is called as the branch, several are called branch_0,
-    branch_1, and so on; those of a fork branch_1a and branch_1b.
-
-    Args:
-      x: `[N, H, W, C]`.
-      table: `{name: steps}`, in the order in which the branches are joined.
-      train: for the bricks.
-      brick: makes the convolutions.
-      first: where their numbers start.
-    """
-
-    def convolve(x, features, size, stride=1, padding=None, *, name):
-        if padding is None:
-            padding = (0, 0) if stride > 1 else tuple(n // 2 for n in pair(size))
-        return brick(features, size, stride, padding, name=name)(x, train=train)
-
-    def run(x, branch, steps):
-        alone = sum(not callable(step) for step in steps) == 1
-        number = first
-        for step in steps:
-            if callable(step):
-                x = step(x)
-                continue
-            name = branch if alone else f"{branch}_{number}"
-            number += 1
-            if isinstance(step[0], tuple):
-                arms = [convolve(x, *arm, name=name + letter) for arm, letter in zip(step, "ab", strict=True)]
-                x = jnp.concatenate(arms, axis=-1)
-            else:
-                x = convolve(x, *step, name=name)
-        return x
-
-    return jnp.concatenate([run(x, branch, steps) for branch, steps in table.items()], axis=-1)
-
-
-class Mixed(nn.Module):
-    """`branches` as a block of its own."""
-
-    table: Branches
-    brick: Callable[..., nn.Module] = ConvBN
-    first: int = 0
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return branches(x, self.table, train=train, brick=self.brick, first=self.first)

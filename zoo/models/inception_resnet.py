@@ -4,20 +4,23 @@ The code differs from the figures: the stem is Inception v3's; v2 has 10, 20 and
 and 5; the last block of both has neither a scale nor a ReLU.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
 import flax.linen as nn
+import jax
 
-from zoo.layers import Conv, Linear, avg_pool, dropout, global_avg_pool, he_fan_in, max_pool
-from zoo.models.inception import Branches, ConvBN, Mixed, branches
+from zoo.data.preprocessing import PRESETS
+from zoo.layers import Conv, Linear, dropout, global_avg_pool, he_fan_in
+from zoo.models.branches import BasicConv, Branches, Mixed, apply_branches, apply_steps, conv
+from zoo.models.inception import TALL, V3_STEM, WIDE, average_inside, halve, reduction_a
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Variant, Weights
+from zoo.models.variant import Endpoints, PublishedWeights, Variant
 from zoo.norm import BatchNorm
 
-average = partial(avg_pool, window=3, stride=1, padding=1, count_include_pad=False)
-halve = partial(max_pool, window=3, stride=2)
+STEM = ("conv2d_1a", "conv2d_2a", "conv2d_2b", "conv2d_3b", "conv2d_4a")
 
 
 class Residual(nn.Module):
@@ -28,8 +31,8 @@ class Residual(nn.Module):
     activate: bool = True
 
     @nn.compact
-    def __call__(self, x, *, train: bool):
-        y = branches(x, self.table, train=train)
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        y = apply_branches(x, self.table, train=train)
         y = Conv(x.shape[-1], 1, use_bias=True, kernel_init=he_fan_in, name="conv2d")(y)
         y = x + self.scale * y
         return nn.relu(y) if self.activate else y
@@ -42,10 +45,10 @@ class InceptionResNet(Net):
       depths: scaled blocks in the three stages.
       block35, block17, block8: the branches of those blocks (named after their maps at 299x299).
       mixed_6a, mixed_7a: the reductions between the stages.
-      mixed_5b: the end of the stem; None is a 3x3 convolution with stride 2.
-      last: width of a 1x1 convolution before the pooling; None is no such layer.
+      mixed_5b: the end of the stem; None makes it a 3x3 convolution with stride 2.
+      last: width of a 1x1 convolution before the pooling; None leaves it out.
       bottleneck: width of a normalised dense layer before the classes, the face model's embedding (which the
-        net returns with `num_classes=0`); None is no such layer.
+        net returns with `num_classes=0`); None leaves it out.
       dropout: of the pooled features.
     """
 
@@ -63,16 +66,11 @@ class InceptionResNet(Net):
     min_size: ClassVar[int] = 75
 
     @nn.compact
-    def forward(self, x, *, train: bool):
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
-        x = ConvBN(32, 3, 2, name="conv2d_1a")(x, train=train)
-        x = ConvBN(32, 3, name="conv2d_2a")(x, train=train)
-        x = ConvBN(64, 3, padding=1, name="conv2d_2b")(x, train=train)
-        x = halve(x)
-        x = ConvBN(80, 1, name="conv2d_3b")(x, train=train)
-        x = ConvBN(192, 3, name="conv2d_4a")(x, train=train)
+        x = apply_steps(x, V3_STEM, STEM, train=train)
         if self.mixed_5b is None:
-            x = ConvBN(256, 3, 2, name="conv2d_4b")(x, train=train)
+            x = BasicConv(256, 3, stride=2, name="conv2d_4b")(x, train=train)
         else:
             x = Mixed(self.mixed_5b, name="mixed_5b")(halve(x), train=train)
         ends["stem"] = x
@@ -89,7 +87,7 @@ class InceptionResNet(Net):
         x = ends["block8"] = Residual(self.block8, activate=False, name="block8")(x, train=train)
 
         if self.last:
-            x = ends["conv2d_7b"] = ConvBN(self.last, 1, name="conv2d_7b")(x, train=train)
+            x = ends["conv2d_7b"] = BasicConv(self.last, 1, name="conv2d_7b")(x, train=train)
         x = ends["features"] = global_avg_pool(x)
         if self.num_classes or self.bottleneck:
             x = dropout(x, self.dropout, train=train)
@@ -101,52 +99,70 @@ class InceptionResNet(Net):
         return x, ends
 
 
+def block35(middle: int, last: int) -> Branches:
+    """Figures 10 and 16; widths of the last branch's 3x3."""
+    return {
+        "branch0": [conv(32, 1)],
+        "branch1": [conv(32, 1), conv(32, 3)],
+        "branch2": [conv(32, 1), conv(middle, 3), conv(last, 3)],
+    }
+
+
+def block17(ones: int, wide: int, tall: int) -> Branches:
+    """Figures 11 and 17."""
+    return {"branch0": [conv(ones, 1)], "branch1": [conv(128, 1), conv(wide, WIDE), conv(tall, TALL)]}
+
+
+def reduction_b(single: int, middle: int, last: int) -> Branches:
+    """Figures 12 and 18; widths of the second branch's 3x3 and of the third's two."""
+    return {
+        "branch0": [conv(256, 1), conv(384, 3, stride=2)],
+        "branch1": [conv(256, 1), conv(single, 3, stride=2)],
+        "branch2": [conv(256, 1), conv(middle, 3), conv(last, 3, stride=2)],
+        "branch3": [halve],
+    }
+
+
+def block8(wide: int, tall: int) -> Branches:
+    """Figures 13 and 19."""
+    return {"branch0": [conv(192, 1)], "branch1": [conv(192, 1), conv(wide, (1, 3)), conv(tall, (3, 1))]}
+
+
 V1 = partial(
     InceptionResNet,
     depths=(5, 10, 5),
-    block35={"branch0": [(32, 1)], "branch1": [(32, 1), (32, 3)], "branch2": [(32, 1), (32, 3), (32, 3)]},
-    mixed_6a={"branch0": [(384, 3, 2)], "branch1": [(192, 1), (192, 3), (256, 3, 2)], "branch2": [halve]},
-    block17={"branch0": [(128, 1)], "branch1": [(128, 1), (128, (1, 7)), (128, (7, 1))]},
-    mixed_7a={
-        "branch0": [(256, 1), (384, 3, 2)],
-        "branch1": [(256, 1), (256, 3, 2)],
-        "branch2": [(256, 1), (256, 3), (256, 3, 2)],
-        "branch3": [halve],
-    },
-    block8={"branch0": [(192, 1)], "branch1": [(192, 1), (192, (1, 3)), (192, (3, 1))]},
+    block35=block35(32, 32),
+    mixed_6a=reduction_a(192, 192, 256, 384),
+    block17=block17(128, 128, 128),
+    mixed_7a=reduction_b(256, 256, 256),
+    block8=block8(192, 192),
 )
 V2 = partial(
     InceptionResNet,
     depths=(10, 20, 9),
     mixed_5b={
-        "branch0": [(96, 1)],
-        "branch1": [(48, 1), (64, 5)],
-        "branch2": [(64, 1), (96, 3), (96, 3)],
-        "branch3": [average, (64, 1)],
+        "branch0": [conv(96, 1)],
+        "branch1": [conv(48, 1), conv(64, 5)],
+        "branch2": [conv(64, 1), conv(96, 3), conv(96, 3)],
+        "branch3": [average_inside, conv(64, 1)],
     },
-    block35={"branch0": [(32, 1)], "branch1": [(32, 1), (32, 3)], "branch2": [(32, 1), (48, 3), (64, 3)]},
-    mixed_6a={"branch0": [(384, 3, 2)], "branch1": [(256, 1), (256, 3), (384, 3, 2)], "branch2": [halve]},
-    block17={"branch0": [(192, 1)], "branch1": [(128, 1), (160, (1, 7)), (192, (7, 1))]},
-    mixed_7a={
-        "branch0": [(256, 1), (384, 3, 2)],
-        "branch1": [(256, 1), (288, 3, 2)],
-        "branch2": [(256, 1), (288, 3), (320, 3, 2)],
-        "branch3": [halve],
-    },
-    block8={"branch0": [(192, 1)], "branch1": [(192, 1), (224, (1, 3)), (256, (3, 1))]},
+    block35=block35(48, 64),
+    mixed_6a=reduction_a(256, 256, 384, 384),
+    block17=block17(192, 160, 192),
+    mixed_7a=reduction_b(288, 288, 320),
+    block8=block8(224, 256),
     last=1536,
 )
 
 
-def endpoints(first: int, second: int, third: int) -> dict[str, tuple[int, int]]:
+def endpoints(first: int, second: int, third: int) -> Endpoints:
     stages = {"stem": (8, first), "block35": (8, first), "block17": (16, second), "block8": (32, third)}
     return {**stages, "features": (0, third)}
 
 
-ROW = partial(Variant, image_size=299, paper="Szegedy et al. 2016, arXiv:1602.07261")
+ROW = partial(Variant, image_size=299, paper="Szegedy et al. 2016, arXiv:1602.07261", head="classif")
 LAST_BLOCK = "Inception v3's stem; a last block8 without scale and ReLU"
-HALF = (0.5, 0.5, 0.5)
-PUBLISHED = Weights("hf:timm/inception_resnet_v2.tf_in1k", 299, 0.8975, HALF, HALF, 1.0, "bicubic", 80.43, 95.31)
+PREPROCESSING = replace(PRESETS["inception"], crop=0.8975)
 
 VARIANTS = {
     "inception_resnet_v1": ROW(
@@ -164,7 +180,7 @@ VARIANTS = {
         reference="timm",
         departures=f"{LAST_BLOCK}; 10, 20 and 10 blocks in place of 5, 10 and 5",
         endpoints={**endpoints(320, 1088, 2080), "conv2d_7b": (32, 1536), "features": (0, 1536)},
-        weights=PUBLISHED,
+        weights=PublishedWeights("hf:timm/inception_resnet_v2.tf_in1k", PREPROCESSING, 80.43, 95.31),
     ),
 }
 

@@ -38,7 +38,7 @@ class PartialConv(nn.Module):
     """5x5 convolution from 6 maps to 16 with the 60 connections of table I, each with a 5x5 kernel of its own."""
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         ins, outs = np.array([(i, j) for j, seen in enumerate(C3_CONNECTIONS) for i in sorted(seen)]).T
         kernel = self.param("kernel", lecun, (5, 5, len(ins)), stored_dtype(self)).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, (16,), stored_dtype(self)).astype(x.dtype)
@@ -51,7 +51,7 @@ class Subsample(nn.Module):
     """Mean of each 2x2 window times a learnt coefficient plus a learnt bias per map (layers S2 and S4)."""
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         shape, dtype = (x.shape[-1],), stored_dtype(self)
         coefficient = self.param("scale", nn.initializers.ones, shape, dtype).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros, shape, dtype).astype(x.dtype)
@@ -65,7 +65,7 @@ class LeNet5(Net):
     min_size: ClassVar[int] = 16
 
     @nn.compact
-    def forward(self, x, *, train: bool):
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
         x = scaled_tanh(Conv(6, 5, use_bias=True, kernel_init=lecun, name="c1")(x))
         x = ends["s2"] = scaled_tanh(Subsample(name="s2")(x))
@@ -85,7 +85,7 @@ class LeNet5ReLU(Net):
     min_size: ClassVar[int] = 16
 
     @nn.compact
-    def forward(self, x, *, train: bool):
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
         x = nn.relu(Conv(6, 5, use_bias=True, name="c1")(x))
         x = ends["s2"] = max_pool(x, 2, 2)

@@ -1,11 +1,14 @@
 """What every net shares: its fields, the check of its input, and the choice of endpoints."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from zoo.errors import UserError
 
 Ends = dict[str, jax.Array | Callable[[], jax.Array]]
 
@@ -20,16 +23,19 @@ class Net(nn.Module, kw_only=True):
     """
 
     num_classes: int = 1000
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
 
     min_size: ClassVar[int] = 1  # of height and width: below it some map has no pixel left
+    aux_weights: ClassVar[Mapping[str, float]] = {}  # of the auxiliary heads' losses, by endpoint, as published
 
     def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         """Logits and all endpoints by name; an auxiliary head is a function, called only if it is wanted."""
         raise TypeError(f"{type(self).__name__} has no forward: a net writes its layers there.")
 
-    def __call__(self, images: jax.Array, *, train: bool, endpoints: Sequence[str] = ()) -> Any:
+    def __call__(
+        self, images: jax.Array, *, train: bool, endpoints: Sequence[str] = ()
+    ) -> jax.Array | tuple[jax.Array, dict[str, jax.Array]]:
         """Logits `[N, num_classes]`, or `(logits, {name: map})` when `endpoints` names some.
 
         Args:
@@ -38,30 +44,24 @@ class Net(nn.Module, kw_only=True):
           endpoints: names of intermediate outputs and auxiliary heads.
 
         Raises:
-          ValueError: wrong rank, type or size of the images, or an endpoint that does not exist.
+          UserError: wrong rank, type or size of the images, or an endpoint that does not exist.
         """
-        logits, ends = self.forward(self._checked(images), train=train)
+        self._check(images)
+        logits, ends = self.forward(images if self.dtype is None else images.astype(self.dtype), train=train)
         if isinstance(endpoints, str) or not set(endpoints) <= set(ends):
             known = ", ".join(map(repr, ends))
-            raise ValueError(f"endpoints={endpoints!r}: pass a tuple of names out of {known}.")
-        heads = {name: end for name, end in ends.items() if callable(end)}
-        wanted = heads if self.is_initializing() else set(endpoints) & set(heads)  # init makes every parameter
-        ends |= {name: heads[name]() for name in wanted}
-        return (logits, {name: ends[name] for name in endpoints}) if endpoints else logits
+            raise UserError(f"endpoints={endpoints!r}", f"pass a tuple of names out of {known}")
+        wanted = ends if self.is_initializing() else endpoints  # init makes every parameter
+        maps = {name: end() if callable(end) else end for name, end in ends.items() if name in wanted}
+        return (logits, {name: maps[name] for name in endpoints}) if endpoints else logits
 
-    def _checked(self, images: jax.Array) -> jax.Array:
-        name = type(self).__name__
-        if jnp.ndim(images) != 4:
-            raise ValueError(
-                f"{name} takes images [N, H, W, C], got shape {jnp.shape(images)}; one image: image[None]."
-            )
+    def _check(self, images: jax.Array) -> None:
+        name, shape = type(self).__name__, jnp.shape(images)
+        if len(shape) != 4:
+            raise UserError(f"{name} takes images [N, H, W, C], got shape {shape}", "pass one image as image[None]")
         if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise ValueError(
-                f"{name} takes floating images, got {images.dtype}: scale them first, images.astype(float32) / 255."
-            )
-        if min(images.shape[1:3]) < self.min_size:
-            size = f"{self.min_size}x{self.min_size}"
-            raise ValueError(
-                f"{name} needs images of at least {size}, got {images.shape[1]}x{images.shape[2]}: resize them."
-            )
-        return images if self.dtype is None else images.astype(self.dtype)
+            problem = f"{name} takes floating images, got {images.dtype}"
+            raise UserError(problem, "scale them first, images.astype(float32) / 255")
+        if min(shape[1:3]) < self.min_size:
+            least, found = f"{self.min_size}x{self.min_size}", f"{shape[1]}x{shape[2]}"
+            raise UserError(f"{name} needs images of at least {least}, got {found}", "resize them")

@@ -4,7 +4,9 @@ import difflib
 import fnmatch
 import re
 from types import ModuleType
+from typing import Any
 
+from zoo.errors import UserError
 from zoo.models import (
     alexnet,
     convnet,
@@ -16,7 +18,6 @@ from zoo.models import (
     inception_v4,
     lenet,
     resnet,
-    resnet_cifar,
     resnet_v2,
     vgg,
 )
@@ -30,7 +31,6 @@ FAMILIES = (
     vgg,
     googlenet,
     inception_v2,
-    resnet_cifar,
     resnet,
     resnet_v2,
     densenet,
@@ -51,42 +51,42 @@ def list_models(pattern: str = "*") -> list[str]:
     ['resnet20', 'resnet32', 'resnet50']
     """
 
-    def natural(name: str) -> list:
+    def split_digits(name: str) -> list[tuple[int, str]]:
         return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
-    return sorted(fnmatch.filter(_ROWS, pattern), key=natural)
+    return sorted(fnmatch.filter(_ROWS, pattern), key=split_digits)
 
 
 def variant(name: str) -> Variant:
     """The row of the table: parameters, multiply-adds, input size, paper, endpoints, weights.
 
     Raises:
-      ValueError: no such model; the message has the nearest name.
+      UserError: no such model; the message has the nearest name.
     """
-    return _row(name)[1]
+    return _find_row(name)[1]
 
 
 def family(name: str) -> ModuleType:
     """The module of `zoo.models` that defines the variant."""
-    return _row(name)[0]
+    return _find_row(name)[0]
 
 
-def create(name: str, **fields) -> Net:
+def create(name: str, **fields: Any) -> Net:
     """An unbound module of the named variant, with `fields` (`num_classes`, `dtype`, ...) replaced.
 
     Raises:
-      ValueError: no such model, or no such field.
+      UserError: no such model, or no such field.
     """
     make = variant(name).make
     known = [f for f in make().__dataclass_fields__ if f not in ("parent", "name")]
     if unknown := set(fields) - set(known):
-        raise ValueError(f"{name} has no field {sorted(unknown)[0]!r}: it has {', '.join(known)}.")
+        raise UserError(f"{name} has no field {min(unknown)!r}", f"it has {', '.join(known)}")
     return make(**fields)
 
 
-def _row(name: str) -> tuple[ModuleType, Variant]:
+def _find_row(name: str) -> tuple[ModuleType, Variant]:
     if name not in _ROWS:
-        near = difflib.get_close_matches(name, _ROWS, 1, 0)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no model is called {name!r}: {hint}zoo.list_models() has all names.")
+        near = difflib.get_close_matches(name, _ROWS, n=1, cutoff=0)[0]
+        remedy = f"did you mean {near!r}? zoo.list_models() has all names"
+        raise UserError(f"no model is called {name!r}", remedy, code="unknown-model", near=near)
     return _ROWS[name]

@@ -1,22 +1,25 @@
 """ResNet (He et al. 2015, arXiv:1512.03385), ResNeXt (arXiv:1611.05431) and wide ResNet (arXiv:1605.07146).
 
-v1.5 as in torchvision: the stride of a bottleneck is in its 3x3; `resnet50_v1` has it in the first 1x1, as published.
+ImageNet's are v1.5 as in torchvision: the stride of a bottleneck is in its 3x3; `resnet50_v1` has it in the first
+1x1, as published. CIFAR's ResNets (section 4.2) have shortcuts without parameters, option A of the paper; CIFAR's
+ResNeXts rectify after the sum, as the released code, where the paper's text says pre-activation.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
 
 from zoo.layers import Conv, Linear, global_avg_pool, max_pool
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Variant, Weights
+from zoo.models.residual import pad_shortcut, stage_endpoints
+from zoo.models.variant import Variant
+from zoo.models.variant import torchvision_weights as tv
 from zoo.norm import BatchNorm
 
 
-def shortcut(x: jax.Array, features: int, stride: int, *, train: bool) -> jax.Array:
+def project_shortcut(x: jax.Array, features: int, stride: int, *, train: bool) -> jax.Array:
     """x itself, or its 1x1 projection where the block changes the shape (option B of the paper)."""
     if x.shape[-1] == features and stride == 1:
         return x
@@ -29,15 +32,19 @@ class BasicBlock(nn.Module):
 
     width: int
     stride: int = 1
-    expansion: ClassVar[int] = 1
+    projection: bool = True
 
     @nn.compact
-    def __call__(self, x, *, train: bool):
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         y = Conv(self.width, 3, self.stride, padding=1, name="conv1")(x)
         y = nn.relu(BatchNorm(name="bn1")(y, train=train))
         y = Conv(self.width, 3, padding=1, name="conv2")(y)
         y = BatchNorm(name="bn2")(y, train=train)
-        return nn.relu(y + shortcut(x, self.width, self.stride, train=train))
+        if self.projection:
+            x = project_shortcut(x, self.width, self.stride, train=train)
+        else:
+            x = pad_shortcut(x, self.width, self.stride)
+        return nn.relu(y + x)
 
 
 class Bottleneck(nn.Module):
@@ -48,10 +55,9 @@ class Bottleneck(nn.Module):
     groups: int = 1
     base_width: int = 64
     stride_in_1x1: bool = False
-    expansion: ClassVar[int] = 4
 
     @nn.compact
-    def __call__(self, x, *, train: bool):
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         inner = self.width * self.base_width // 64 * self.groups
         first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
         y = Conv(inner, 1, first, name="conv1")(x)
@@ -60,25 +66,35 @@ class Bottleneck(nn.Module):
         y = nn.relu(BatchNorm(name="bn2")(y, train=train))
         y = Conv(4 * self.width, 1, name="conv3")(y)
         y = BatchNorm(name="bn3")(y, train=train)
-        return nn.relu(y + shortcut(x, 4 * self.width, self.stride, train=train))
+        return nn.relu(y + project_shortcut(x, 4 * self.width, self.stride, train=train))
 
 
 class ResNet(Net):
-    """7x7 stem, four stages of residual blocks, global average, one dense layer (table 1)."""
+    """Stem, stages of residual blocks that double the width, global average, one dense layer (table 1).
+
+    Attributes:
+      block: of `width` and `stride`.
+      depths: blocks of each stage.
+      width: of the first stage.
+      small: 3x3 stem without pool, for images of 32x32.
+    """
 
     block: Callable[..., nn.Module]
     depths: tuple[int, ...]
+    width: int = 64
+    small: bool = False
 
     @nn.compact
-    def forward(self, x, *, train: bool):
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
-        x = Conv(64, 7, 2, padding=3, name="conv1")(x)
+        stem = partial(Conv, self.width, name="conv1")
+        x = stem(3, padding=1)(x) if self.small else stem(7, 2, padding=3)(x)
         x = nn.relu(BatchNorm(name="bn1")(x, train=train))
-        x = ends["stem"] = max_pool(x, 3, 2, padding=1)
+        x = ends["stem"] = x if self.small else max_pool(x, 3, 2, padding=1)
         for stage, depth in enumerate(self.depths):
             for i in range(depth):
                 stride = 2 if stage and not i else 1
-                x = self.block(64 * 2**stage, stride, name=f"layer{stage + 1}_{i}")(x, train=train)
+                x = self.block(self.width * 2**stage, stride, name=f"layer{stage + 1}_{i}")(x, train=train)
             ends[f"layer{stage + 1}"] = x
         x = ends["features"] = global_avg_pool(x)
         if self.num_classes:
@@ -86,32 +102,29 @@ class ResNet(Net):
         return x, ends
 
 
-def endpoints(expansion: int) -> dict[str, tuple[int, int]]:
-    stages = {f"layer{i + 1}": (4 * 2**i, 64 * 2**i * expansion) for i in range(4)}
-    return {"stem": (4, 64), **stages, "features": (0, 512 * expansion)}
+def net(block: Callable[..., nn.Module], *depths: int) -> Callable[..., ResNet]:
+    return partial(ResNet, block, depths)
+
+
+def cifar(block: Callable[..., nn.Module], n: int, width: int = 16) -> Callable[..., ResNet]:
+    return partial(net(block, n, n, n), width=width, small=True, num_classes=10)
 
 
 def grouped(groups: int, base_width: int) -> Callable[..., nn.Module]:
     return partial(Bottleneck, groups=groups, base_width=base_width)
 
 
-ROW = partial(Variant, paper="He et al. 2015, arXiv:1512.03385", reference="torchvision", endpoints=endpoints(4))
-BASIC = partial(ROW, endpoints=endpoints(1))
+PADDED = partial(BasicBlock, projection=False)
+STRIDED_1X1 = partial(Bottleneck, stride_in_1x1=True)
+
+HE, XIE = "He et al. 2015, arXiv:1512.03385", "Xie et al. 2016, arXiv:1611.05431"
+ROW = partial(Variant, paper=HE, reference="torchvision", endpoints=stage_endpoints((4, 64), 256))
+BASIC = partial(ROW, endpoints=stage_endpoints((4, 64), 64))
 V15 = partial(ROW, departures="stride in the 3x3, not in the first 1x1")
-RESNEXT = partial(ROW, paper="Xie et al. 2016, arXiv:1611.05431")
+RESNEXT = partial(ROW, paper=XIE)
 WIDE = partial(ROW, paper="Zagoruyko & Komodakis 2016, arXiv:1605.07146")
-
-
-def net(block: Callable[..., nn.Module], *depths: int) -> Callable[..., ResNet]:
-    return partial(ResNet, block, depths)
-
-
-def tv(name: str, top1: float, top5: float) -> Weights:
-    """torchvision's first weights, as republished in safetensors."""
-    return Weights(f"hf:timm/{name}.tv_in1k", top1=top1, top5=top5)
-
-
-V1_BOTTLENECK = partial(Bottleneck, stride_in_1x1=True)
+CIFAR = partial(Variant, image_size=32, paper=HE, endpoints=stage_endpoints((1, 16), 16, 3))
+CIFAR_RESNEXT = partial(CIFAR, paper=XIE, reference="pytorchcv", endpoints=stage_endpoints((1, 64), 256, 3))
 
 VARIANTS = {
     "resnet18": BASIC(net(BasicBlock, 2, 2, 2, 2), 11_689_512, 1_814_073_344, weights=tv("resnet18", 69.76, 89.08)),
@@ -119,11 +132,18 @@ VARIANTS = {
     "resnet50": V15(net(Bottleneck, 3, 4, 6, 3), 25_557_032, 4_089_184_256, weights=tv("resnet50", 76.13, 92.86)),
     "resnet101": V15(net(Bottleneck, 3, 4, 23, 3), 44_549_160, 7_801_405_440, weights=tv("resnet101", 77.37, 93.55)),
     "resnet152": V15(net(Bottleneck, 3, 8, 36, 3), 60_192_808, 11_513_626_624, weights=tv("resnet152", 78.31, 94.05)),
-    "resnet50_v1": ROW(net(V1_BOTTLENECK, 3, 4, 6, 3), 25_557_032, 3_857_973_248, reference="pytorchcv"),
+    "resnet50_v1": ROW(net(STRIDED_1X1, 3, 4, 6, 3), 25_557_032, 3_857_973_248, reference="pytorchcv"),
     "wide_resnet50_2": WIDE(net(grouped(1, 128), 3, 4, 6, 3), 68_883_240, 11_398_021_120),
     "wide_resnet101_2": WIDE(net(grouped(1, 128), 3, 4, 23, 3), 126_886_696, 22_753_050_624),
     "resnext50_32x4d": RESNEXT(net(grouped(32, 4), 3, 4, 6, 3), 25_028_904, 4_230_479_872),
     "resnext101_32x4d": RESNEXT(net(grouped(32, 4), 3, 4, 23, 3), 44_177_704, 7_969_996_800, reference="timm"),
     "resnext101_32x8d": RESNEXT(net(grouped(32, 8), 3, 4, 23, 3), 88_791_336, 16_414_015_488),
     "resnext101_64x4d": RESNEXT(net(grouped(64, 4), 3, 4, 23, 3), 83_455_272, 15_460_270_080),
+    "resnet20": CIFAR(cifar(PADDED, 3), 269_722, 40_551_040),
+    "resnet32": CIFAR(cifar(PADDED, 5), 464_154, 68_862_592),
+    "resnet44": CIFAR(cifar(PADDED, 7), 658_586, 97_174_144),
+    "resnet56": CIFAR(cifar(PADDED, 9), 853_018, 125_485_696),
+    "resnet110": CIFAR(cifar(PADDED, 18), 1_727_962, 252_887_680),
+    "resnext29_8x64d": CIFAR_RESNEXT(cifar(grouped(8, 64), 3, 64), 34_426_698, 5_387_266_048),
+    "resnext29_16x64d": CIFAR_RESNEXT(cifar(grouped(16, 64), 3, 64), 68_155_210, 10_688_866_304),
 }

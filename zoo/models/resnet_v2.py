@@ -5,22 +5,19 @@ not do it again; his CIFAR nets (`preresnet164`, ...) and timm's (`resnetv2_50`,
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
+from zoo.data.preprocessing import PRESETS
 from zoo.layers import Conv, Linear, global_avg_pool, max_pool
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Variant, Weights
-from zoo.norm import BatchNorm
-
-
-def activate(x: jax.Array, name: str, *, train: bool) -> jax.Array:
-    return nn.relu(BatchNorm(name=name)(x, train=train))
+from zoo.models.preactivation import norm_relu
+from zoo.models.residual import pad_shortcut, stage_endpoints
+from zoo.models.variant import PublishedWeights, Variant
 
 
 class BasicBlock(nn.Module):
@@ -30,22 +27,18 @@ class BasicBlock(nn.Module):
     stride: int = 1
     preactivation: bool = True
     projection: bool = True
-    expansion: ClassVar[int] = 1
 
     @nn.compact
-    def __call__(self, x, *, train: bool):
-        y = activate(x, "norm1", train=train) if self.preactivation else x
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        y = norm_relu(x, "norm1", train=train) if self.preactivation else x
         if x.shape[-1] != self.width or self.stride != 1:
-            x = self.shortcut(y)
+            if self.projection:
+                x = Conv(self.width, 1, self.stride, name="downsample")(y)
+            else:
+                x = pad_shortcut(y, self.width, self.stride)
         y = Conv(self.width, 3, self.stride, padding=1, name="conv1")(y)
-        y = activate(y, "norm2", train=train)
+        y = norm_relu(y, "norm2", train=train)
         return x + Conv(self.width, 3, padding=1, name="conv2")(y)
-
-    def shortcut(self, y):
-        """1x1 projection, or option A of the first paper: every other pixel, and zeros for the new channels."""
-        if self.projection:
-            return Conv(self.width, 1, self.stride, name="downsample")(y)
-        return jnp.pad(y[:, :: self.stride, :: self.stride], [(0, 0)] * 3 + [(0, self.width - y.shape[-1])])
 
 
 class Bottleneck(nn.Module):
@@ -55,18 +48,17 @@ class Bottleneck(nn.Module):
     stride: int = 1
     preactivation: bool = True
     stride_in_1x1: bool = False
-    expansion: ClassVar[int] = 4
 
     @nn.compact
-    def __call__(self, x, *, train: bool):
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
-        y = activate(x, "norm1", train=train) if self.preactivation else x
+        y = norm_relu(x, "norm1", train=train) if self.preactivation else x
         if x.shape[-1] != 4 * self.width or self.stride != 1:
             x = Conv(4 * self.width, 1, self.stride, name="downsample")(y)
         y = Conv(self.width, 1, first, name="conv1")(y)
-        y = activate(y, "norm2", train=train)
+        y = norm_relu(y, "norm2", train=train)
         y = Conv(self.width, 3, second, padding=1, name="conv2")(y)
-        y = activate(y, "norm3", train=train)
+        y = norm_relu(y, "norm3", train=train)
         return x + Conv(4 * self.width, 1, name="conv3")(y)
 
 
@@ -90,12 +82,12 @@ class ResNetV2(Net, kw_only=True):
     first_preactivation: bool = True
 
     @nn.compact
-    def forward(self, x, *, train: bool):
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
         stem = partial(Conv, self.width, name="stem")
         x = stem(3, padding=1)(x) if self.small else stem(7, 2, padding=3)(x)
         if self.stem_activation:
-            x = activate(x, "stem_norm", train=train)
+            x = norm_relu(x, "stem_norm", train=train)
         x = ends["stem"] = x if self.small else max_pool(x, 3, 2, padding=1)
         for stage, depth in enumerate(self.depths):
             for i in range(depth):
@@ -104,7 +96,7 @@ class ResNetV2(Net, kw_only=True):
                 block = self.block(self.width * 2**stage, stride, preactivation, name=f"layer{stage + 1}_{i}")
                 x = block(x, train=train)
             ends[f"layer{stage + 1}"] = x
-        x = ends["features"] = global_avg_pool(activate(x, "norm", train=train))
+        x = ends["features"] = global_avg_pool(norm_relu(x, "norm", train=train))
         if self.num_classes:
             x = Linear(self.num_classes, name="fc")(x[:, None, None])  # timm's is a 1x1 convolution
         return x, ends
@@ -115,30 +107,25 @@ HEAD_AND_STEM = ((r"^fc$", "head.fc"), (r"^stem$", "stem.conv"), (r"^stem_norm$"
 LAYOUTS = {"timm": Layout((*STAGES, *HEAD_AND_STEM, (r"downsample$", "downsample.conv")))}
 
 
-def endpoints(width: int, stem: tuple[int, int], stages: int, expansion: int) -> dict[str, tuple[int, int]]:
-    maps = {f"layer{i + 1}": (stem[0] * 2**i, width * expansion * 2**i) for i in range(stages)}
-    return {"stem": stem, **maps, "features": (0, width * expansion * 2 ** (stages - 1))}
-
-
-def a1h(depth: int, top1: float, top5: float) -> Weights:
+def a1h(depth: int, top1: float, top5: float) -> PublishedWeights:
     """timm's weights, measured at 288."""
-    source, half = f"hf:timm/resnetv2_{depth}.a1h_in1k", (0.5, 0.5, 0.5)
-    return Weights(source, 288, 1.0, half, half, interpolation="bicubic", top1=top1, top5=top5)
+    preprocessing = replace(PRESETS["inception"], size=288, crop=1.0)
+    return PublishedWeights(f"hf:timm/resnetv2_{depth}.a1h_in1k", preprocessing, top1, top5)
 
 
-# pytorchcv's nets are these with its own choice of fields: stride, first_preactivation, projection (tests/proof.py)
+# pytorchcv's nets are these with its own stride, first_preactivation and projection (tests/support/proof.py).
 V2 = partial(Variant, paper="He et al. 2016, arXiv:1603.05027")
-TIMM = partial(V2, reference="timm", endpoints=endpoints(64, (4, 64), 4, 4))
-TIMM_BASIC = partial(TIMM, endpoints=endpoints(64, (4, 64), 4, 1))
+TIMM = partial(V2, reference="timm", endpoints=stage_endpoints((4, 64), 256))
+TIMM_BASIC = partial(TIMM, endpoints=stage_endpoints((4, 64), 64))
 HE = partial(
     V2,
     reference="pytorchcv",
-    endpoints=endpoints(64, (4, 64), 4, 4),
+    endpoints=stage_endpoints((4, 64), 256),
     departures="stride in the 3x3, not in the first 1x1",
 )
-HE_BASIC = partial(HE, endpoints=endpoints(64, (4, 64), 4, 1), departures="")
-CIFAR = partial(V2, reference="pytorchcv", image_size=32, endpoints=endpoints(16, (1, 16), 3, 4))
-CIFAR_BASIC = partial(CIFAR, endpoints=endpoints(16, (1, 16), 3, 1))
+HE_BASIC = partial(HE, endpoints=stage_endpoints((4, 64), 64), departures="")
+CIFAR = partial(V2, reference="pytorchcv", image_size=32, endpoints=stage_endpoints((1, 16), 64, 3))
+CIFAR_BASIC = partial(CIFAR, endpoints=stage_endpoints((1, 16), 16, 3))
 
 
 def net(block: Callable[..., nn.Module], *depths: int) -> Callable[..., ResNetV2]:

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from zoo.layers.interception import intercept_calls, path_of
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Layer:
 
     Attributes:
       path: its name in the tree of parameters, `layer1_0/conv1`.
-      kind: its class.
+      type: its class, `Conv`.
       shape: of its output for one image, without the batch.
       params: number of its parameters.
       macs: multiply-adds for one image, of convolutions and dense layers.
@@ -25,11 +27,11 @@ class Layer:
     """
 
     path: str
-    kind: str
+    type: str
     shape: tuple[int, ...]
     params: int
     macs: int
-    auxiliary: bool
+    auxiliary: bool = False
 
 
 def layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
@@ -40,13 +42,14 @@ def layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
     ['c1', 's2', 'c3', 's4', 'c5', 'f6', 'fc']
     """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    variables, called = _recorded(partial(model.init, train=False), jax.random.key(0), images)
-    _, needed = _recorded(partial(model.apply, train=False), variables, images)
-    paths = {layer["path"] for layer in needed}
-    return [Layer(**layer, auxiliary=layer["path"] not in paths) for layer in called]
+    variables, called = _trace(partial(model.init, train=False), jax.random.key(0), images)
+    _, needed = _trace(partial(model.apply, train=False), variables, images)
+    return [replace(layer, auxiliary=path not in needed) for path, layer in called.items()]
 
 
-def endpoints(model: nn.Module, image_shape: tuple[int, int, int], names: tuple[str, ...]) -> dict[str, tuple]:
+def endpoints(
+    model: nn.Module, image_shape: tuple[int, int, int], names: tuple[str, ...]
+) -> dict[str, tuple[int, ...]]:
     """The shapes of the named endpoints for one image, without the batch."""
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
@@ -54,27 +57,21 @@ def endpoints(model: nn.Module, image_shape: tuple[int, int, int], names: tuple[
     return {name: ends[name].shape[1:] for name in names}
 
 
-def _recorded(function: Callable, *arguments: Any) -> tuple[Any, list[dict[str, Any]]]:
-    """The shapes that `function` returns, and the layers that it calls on the way."""
-    found: dict[str, dict[str, Any]] = {}
+def _trace(function: Callable[..., Any], *arguments: Any) -> tuple[Any, dict[str, Layer]]:
+    """The shapes that `function` returns, and by path the layers that it calls on the way."""
+    found: dict[str, Layer] = {}
 
-    def record(method, args, kwargs, context):
-        output = method(*args, **kwargs)
-        module = context.module
+    def record(module: nn.Module, x: jax.Array, call: Callable[[], jax.Array]) -> jax.Array:
+        output = call()
         own = {name: leaf for name, leaf in module.variables.get("params", {}).items() if hasattr(leaf, "shape")}
-        if own and context.method_name == "__call__":
+        if own:
             # Every weight of a kernel is used once for each pixel of the output; a dense layer's has one.
             macs = own["kernel"].size * math.prod(output.shape[:-1]) if "kernel" in own else 0
-            path = "/".join(module.path)
-            found[path] = {
-                "path": path,
-                "kind": type(module).__name__,
-                "shape": output.shape[1:],
-                "params": sum(leaf.size for leaf in own.values()),
-                "macs": macs,
-            }
+            params = sum(leaf.size for leaf in own.values())
+            path = path_of(module)
+            found[path] = Layer(path, type(module).__name__, output.shape[1:], params, macs)
         return output
 
-    with nn.intercept_methods(record):
+    with intercept_calls(nn.Module, record):
         shapes = jax.eval_shape(function, *arguments)
-    return shapes, list(found.values())
+    return shapes, found

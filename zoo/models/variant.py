@@ -3,32 +3,31 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from zoo.data.preprocessing import Preprocessing
 from zoo.models.net import Net
+
+Endpoints = Mapping[str, tuple[int, int]]  # {name: (stride, channels)}; stride 0 is a vector
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Published trained weights and how their images are prepared: preprocessing belongs to weights, not to a net.
+class PublishedWeights:
+    """Trained weights that somebody published.
 
     Attributes:
       source: `"hf:org/name"`.
-      size: side of the image the net sees.
-      crop: that size divided by the length the short side is first resized to.
-      mean, std: per channel, of RGB in [0, `scale`].
-      scale: 1.0 for images in [0, 1], 255.0 for images left in [0, 255].
-      interpolation: `"bilinear"` or `"bicubic"`.
+      preprocessing: how they want their pictures prepared.
       top1, top5: reported accuracy on ImageNet-1k's validation set, in percent.
     """
 
     source: str
-    size: int = 224
-    crop: float = 0.875
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    scale: float = 1.0
-    interpolation: str = "bilinear"
+    preprocessing: Preprocessing
     top1: float | None = None
     top5: float | None = None
+
+
+def torchvision_weights(name: str, top1: float, top5: float) -> PublishedWeights:
+    """torchvision's first weights, as republished in safetensors."""
+    return PublishedWeights(f"hf:timm/{name}.tv_in1k", Preprocessing(), top1, top5)
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,9 @@ class Variant:
       paper: authors, year, arXiv number.
       reference: the implementation whose figures the tests hold it to.
       departures: where it differs from the paper.
-      endpoints: `{name: (stride, channels)}`; stride 0 is a vector without height and width.
-      aux_weights: `{auxiliary head: weight of its loss}` as published.
+      endpoints: intermediate outputs that the net names.
+      head: path of the layer that makes the logits, `"fc"`.
+      aux_heads: `{auxiliary endpoint: path of the layer that makes its logits}`.
       weights: trained weights, where published.
     """
 
@@ -57,6 +57,17 @@ class Variant:
     paper: str = ""
     reference: str = ""
     departures: str = ""
-    endpoints: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    aux_weights: Mapping[str, float] = field(default_factory=dict)
-    weights: Weights | None = None
+    endpoints: Endpoints = field(default_factory=dict)
+    head: str = "fc"
+    aux_heads: Mapping[str, str] = field(default_factory=dict)
+    weights: PublishedWeights | None = None
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Paths of all layers whose shape depends on the number of classes."""
+        return (self.head, *self.aux_heads.values())
+
+    @property
+    def aux_weights(self) -> Mapping[str, float]:
+        """`{auxiliary endpoint: weight of its loss}` as published; the net's own."""
+        return self.make().aux_weights

@@ -8,11 +8,13 @@ from functools import partial
 from typing import ClassVar
 
 import flax.linen as nn
+import jax
 
 from zoo.layers import Conv, Linear, adaptive_avg_pool, dropout, max_pool
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Variant, Weights
+from zoo.models.variant import Variant
+from zoo.models.variant import torchvision_weights as tv
 from zoo.norm import BatchNorm
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -35,7 +37,7 @@ class VGG(Net):
     min_size: ClassVar[int] = 32
 
     @nn.compact
-    def forward(self, x, *, train: bool):
+    def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
         index = 0  # in torch's flat list of layers
         for stage, (depth, width) in enumerate(zip(self.depths, WIDTHS, strict=True)):
@@ -55,15 +57,11 @@ class VGG(Net):
         return x, ends
 
 
-def tv(name: str, top1: float, top5: float) -> Weights:
-    """torchvision's weights, as republished in safetensors."""
-    return Weights(f"hf:timm/{name}.tv_in1k", top1=top1, top5=top5)
-
-
 A, B, D, E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)
 PAPER = "Simonyan & Zisserman 2014, arXiv:1409.1556"
 POOLS = {f"pool{stage + 1}": (2 ** (stage + 1), width) for stage, width in enumerate(WIDTHS)}
-ROW = partial(Variant, paper=PAPER, reference="torchvision", endpoints=POOLS | {"features": (0, 4096)})
+ENDPOINTS = POOLS | {"features": (0, 4096)}
+ROW = partial(Variant, paper=PAPER, reference="torchvision", endpoints=ENDPOINTS, head="classifier_6")
 BN = partial(ROW, departures="batch normalisation, which the paper predates")
 
 TIMM_HEAD = ((r"classifier\.0", "pre_logits.fc1"), (r"classifier\.3", "pre_logits.fc2"), (r"classifier\.6", "head.fc"))

@@ -6,21 +6,3 @@ from zoo.norm.module import BatchNorm, from_torch_momentum
 from zoo.norm.options import Statistics, StatisticsByLayer, batch_norm_options
 from zoo.norm.six_steps import batch_norm_backward, batch_norm_forward
 from zoo.norm.statistics import LayerStatistics, compare_statistics, format_statistics, recalibrate
-
-__all__ = [
-    "AxisName",
-    "BatchNorm",
-    "Folded",
-    "LayerStatistics",
-    "Statistics",
-    "StatisticsByLayer",
-    "batch_norm",
-    "batch_norm_backward",
-    "batch_norm_forward",
-    "batch_norm_options",
-    "compare_statistics",
-    "fold",
-    "format_statistics",
-    "from_torch_momentum",
-    "recalibrate",
-]

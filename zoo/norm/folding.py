@@ -135,15 +135,15 @@ def _search(jaxpr: Jaxpr, feeds: dict[str, str], unfoldable: dict[str, str]) -> 
             if not isinstance(variable, Literal):
                 users.setdefault(variable, []).append(equation)
         makers |= dict.fromkeys(equation.outvars, equation)
-        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
-            inner = getattr(inner, "jaxpr", inner)
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
+            inner: Any = getattr(value, "jaxpr", value)
             if hasattr(inner, "eqns"):
                 _search(inner, feeds, unfoldable)
     for equation in jaxpr.eqns:
         tag, _, norm = str(equation.params.get("name", "")).partition(":")
         if equation.primitive.name != "name" or tag != "norm":
             continue
-        source = equation.invars[0]
+        source: Any = equation.invars[0]
         maker = makers.get(source)
         tag, _, layer = str(maker.params.get("name", "") if maker else "").partition(":")
         if norm in feeds or norm in unfoldable:
@@ -159,7 +159,7 @@ def _search(jaxpr: Jaxpr, feeds: dict[str, str], unfoldable: dict[str, str]) -> 
 
 def _operation(equation: JaxprEqn) -> str:
     """Name of the last operation, under the names of jit and of custom derivatives."""
-    inner = equation.params.get("call_jaxpr", equation.params.get("jaxpr"))
+    inner: Any = equation.params.get("call_jaxpr", equation.params.get("jaxpr"))
     return _operation(inner.eqns[-1]) if getattr(inner, "eqns", None) else equation.primitive.name
 
 

@@ -142,7 +142,7 @@ def _moments(x: Array, where: Array | None, axis_name: AxisName) -> Moments:
         first, second = (total / count for total in _join(sums, axis_name))
         return first if shift is None else shift + first, jnp.maximum(second - jnp.square(first), 0)
 
-    def cancelled(state: tuple[Array, Array, Array]) -> Array:
+    def cancelled(state: tuple[Array, Array, Array | bool]) -> Array:
         mean, var, once = state
         return once & jnp.any(var < CANCELLED * jnp.square(mean))
 

@@ -118,7 +118,7 @@ def recalibrate(
         population: dict[str, Moments] = {}
         for batch in batches:
             for name, new in measure({**variables, "batch_stats": stats}, batch).items():
-                values = float(new["count"]), np.float64(new["mean"]), np.float64(new["var"])
+                values = float(new["count"]), np.asarray(new["mean"], float), np.asarray(new["var"], float)
                 population[name] = _merge(population[name], values) if name in population else values
         if not population or not all(count for count, _, _ in population.values()):
             raise UserError("nothing to recalibrate", "no batch normalisation, no batch, or no valid row in any")

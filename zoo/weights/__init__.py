@@ -1,5 +1,8 @@
-"""Trained weights."""
+"""Trained weights: files and the hub, key maps of the torch world, prediction."""
 
-from zoo.weights.key_maps import COUNTER, ZOO, from_torch, layouts, slots, to_torch
-
-__all__ = ["COUNTER", "ZOO", "from_torch", "layouts", "slots", "to_torch"]
+from zoo.weights.conversion import convert, verify
+from zoo.weights.files import read, read_metadata, save
+from zoo.weights.key_maps import COUNTER, ZOO, layouts, slots
+from zoo.weights.loading import load, pretrained
+from zoo.weights.prediction import Prediction, find_preprocessing, predict
+from zoo.weights.state_dict import from_torch, to_torch

@@ -1,13 +1,15 @@
-"""From one kind of weights file to another, and the report on whether a file fits a net."""
+"""From one format of weights to another, and the report on whether a file fits a net."""
 
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from zoo.data import preprocessing as preprocess
+from zoo.data.preprocessing import format_preprocessing, parse_preprocessing
+from zoo.models.net import Net
 from zoo.weights import files
-from zoo.weights import key_maps as weights
+from zoo.weights.key_maps import ZOO
+from zoo.weights.loading import find_weights, load
+from zoo.weights.prediction import PREPROCESSING
 
 
 def convert(
@@ -15,37 +17,37 @@ def convert(
     source: str | Path,
     out: str | Path,
     *,
-    layout: str = weights.ZOO,
+    layout: str = ZOO,
     preprocessing: str | None = None,
-    **options: Any,
+    model: Net | None = None,
 ) -> None:
-    """Reads the weights of the model `name` from any source and writes them as .safetensors.
+    """Read the weights of a model from any source and write them as .safetensors.
 
     Args:
       name: the model.
-      source: as for `zoo.load`.
+      source: as in `zoo.load`.
       out: the file to write; it gets the preprocessing that the source has noted.
       layout: `"zoo"`, or one of `zoo.weights.layouts(name)`.
-      preprocessing: how images are prepared for these weights, to be noted in the file: one of
-        `zoo.preprocess.PRESETS` or JSON.
-      **options: those of `zoo.from_torch`, e.g. `num_classes`.
+      preprocessing: how pictures are prepared for these weights, to be noted in the file: one of `zoo.data.PRESETS`
+        or JSON.
+      model: what the weights belong to, where it is not `zoo.create(name)`.
 
     Raises:
-      ValueError, FileNotFoundError: the weights cannot be read, or are not those of the model; nothing is written.
+      UserError, FileNotFoundError: the weights cannot be read, or are not those of the model; nothing is written.
     """
-    noted = files.metadata(files.located(name, source)).get(preprocess.KEY)
-    wanted = preprocessing or noted
-    notes = {preprocess.KEY: preprocess.described(preprocess.preprocessing(wanted, str(source)))} if wanted else {}
-    files.save(out, files.load(name, source, **options), name=name, layout=layout, metadata=notes)
+    path = find_weights(name, source)
+    wanted = preprocessing or files.read_metadata(path).get(PREPROCESSING)
+    metadata = {PREPROCESSING: format_preprocessing(parse_preprocessing(wanted))} if wanted else {}
+    files.save(out, load(name, path, model=model), name=name, layout=layout, metadata=metadata)
 
 
-def verify(name: str, source: str | Path, **options: Any) -> str:
+def verify(name: str, source: str | Path, *, model: Net | None = None) -> str:
     """One line on a file that fits the model.
 
     Raises:
-      ValueError: it does not; the message lists every array that is missing, unexpected or misshapen.
+      UserError: it does not; the message lists every array that is missing, unexpected or misshapen.
     """
-    variables = files.load(name, source, **options)
-    numbers = {kind: sum(leaf.size for leaf in jax.tree.leaves(tree)) for kind, tree in variables.items()}
-    parameters, statistics = numbers["params"], numbers.get("batch_stats", 0)
+    variables = load(name, source, model=model)
+    sizes = {collection: sum(leaf.size for leaf in jax.tree.leaves(tree)) for collection, tree in variables.items()}
+    parameters, statistics = sizes["params"], sizes.get("batch_stats", 0)
     return f"{source} holds the weights of {name}: {parameters:,} parameters, {statistics:,} running statistics."

@@ -1,17 +1,25 @@
-"""What a trained net sees in pictures: weights, their preprocessing and class names brought together."""
+"""What a trained net sees in pictures."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from zoo.data import preprocessing as preprocess
-from zoo.models.registry import create, variant
-from zoo.models.variant import Weights
-from zoo.weights import files
+from zoo.data import PRESETS, Picture, Preprocessing, prepare_picture, read_picture
+from zoo.data.preprocessing import parse_preprocessing
+from zoo.errors import UserError
+from zoo.models import registry
+from zoo.models.net import Net
+from zoo.weights.files import read_metadata
+from zoo.weights.key_maps import Variables
+from zoo.weights.loading import find_weights
+
+PREPROCESSING = "preprocessing"  # where the metadata of a .safetensors file says how pictures are prepared
 
 
 class Prediction(NamedTuple):
@@ -22,54 +30,64 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    name: str,
-    pictures: Sequence[Any],
-    source: str | Path | None = None,
+    model: Net,
+    variables: Variables,
+    pictures: Iterable[Picture],
+    preprocessing: Preprocessing,
     *,
-    preprocessing: str | None = None,
-    labels: str | Path | None = None,
+    labels: Sequence[str] | None = None,
     top: int = 5,
-    **options: Any,
+    batch_size: int = 32,
 ) -> list[list[Prediction]]:
     """The `top` most probable classes of each picture, the most probable first.
 
     Args:
-      name: the model.
-      pictures: paths, or `PIL.Image.Image`s.
-      source: of the weights, as for `zoo.load`.
-      preprocessing: one of `zoo.preprocess.PRESETS` or JSON, where the weights do not say it themselves.
-      labels: file of class names (`zoo.preprocess.class_names`); without it a class is called by its number.
+      model, variables: a trained net, as from `zoo.pretrained`.
+      pictures: paths, or `PIL.Image.Image`s; read batch by batch.
+      preprocessing: how the net wants them: `zoo.variant(name).weights.preprocessing`, or `find_preprocessing`.
+      labels: names of the classes (`zoo.data.read_class_names`); without them a class is called by its number.
       top: how many classes.
-      **options: those of `zoo.from_torch`, e.g. `num_classes`.
+      batch_size: how many pictures at once.
 
     Raises:
-      ValueError, FileNotFoundError: the weights, a picture or the names cannot be used; the message says why.
+      UserError, FileNotFoundError: a picture cannot be read, or there are not as many labels as classes.
     """
-    weights = preprocessing_of(name, source, preprocessing)
-    images = np.concatenate([preprocess.prepare(picture, weights) for picture in pictures])
-    variables = files.load(name, source, **options)
-    model = create(name, **{k: v for k, v in options.items() if k in create(name).__dataclass_fields__})
-    names = preprocess.class_names(labels, model.num_classes) if labels else list(map(str, range(model.num_classes)))
-    logits = jax.jit(partial(model.apply, train=False))(variables, images)
-    probabilities = np.asarray(jax.nn.softmax(logits))
-    best = np.argsort(-probabilities)[:, :top]
-    return [
-        [Prediction(names[i], float(row[i])) for i in order] for row, order in zip(probabilities, best, strict=True)
-    ]
+    if labels is not None and len(labels) != model.num_classes:
+        raise UserError(f"{len(labels)} labels for {model.num_classes} classes", "pass one for each class")
+    apply = jax.jit(partial(model.apply, train=False))
+    remaining = iter(pictures)
+    predictions: list[list[Prediction]] = []
+    while batch := [prepare_picture(read_picture(p), preprocessing) for p in itertools.islice(remaining, batch_size)]:
+        padding = [np.zeros_like(batch[0])] * (batch_size - len(batch) if predictions else 0)  # compiled once
+        logits: jax.Array = apply(variables, np.stack(batch + padding))
+        probabilities = np.asarray(jax.nn.softmax(logits.astype(jnp.float32)))[: len(batch)]
+        predictions += [choose_top(row, labels, top) for row in probabilities]
+    return predictions
 
 
-def preprocessing_of(name: str, source: str | Path | None = None, given: str | None = None) -> Weights:
-    """How images are prepared for the weights from `source`: as given, as their file says, or as the model's row says.
+def choose_top(probabilities: np.ndarray, labels: Sequence[str] | None, top: int) -> list[Prediction]:
+    """The largest of `[K]` probabilities, of equal ones the first, under the names of their classes."""
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    return [Prediction(labels[i] if labels else str(i), float(probabilities[i])) for i in best]
+
+
+def find_preprocessing(name: str, source: str | Path | None = None, given: str | None = None) -> Preprocessing:
+    """How pictures are prepared for weights: as given, as their file says, or as the model's row says.
+
+    Args:
+      name: the model.
+      source: of the weights, as in `zoo.load`.
+      given: one of `zoo.data.PRESETS`, or JSON.
 
     Raises:
-      ValueError: none of them says it.
+      UserError: none of them says it.
     """
-    published = variant(name).weights
+    published = registry.variant(name).weights
     if given is None and published and str(source or published.source) == published.source:
-        return published
-    path = files.located(name, source)
-    noted = given or files.metadata(path).get(preprocess.KEY)
+        return published.preprocessing
+    path = find_weights(name, source)
+    noted = given or read_metadata(path).get(PREPROCESSING)
     if noted is None:
-        presets = ", ".join(preprocess.PRESETS)
-        raise ValueError(f"{path} does not say how its images are prepared: pass preprocessing, {presets} or JSON.")
-    return preprocess.preprocessing(noted, str(path))
+        problem = f"{path} does not say how its pictures are prepared"
+        raise UserError(problem, f"pass preprocessing: {', '.join(PRESETS)} or JSON", code="no-preprocessing")
+    return parse_preprocessing(noted)

@@ -1,4 +1,4 @@
-"""The key-map engine: exact both ways, strict, and nothing dropped that the caller did not ask to drop."""
+"""Key maps and state dicts: exact both ways, strict, and nothing dropped that the caller did not ask to drop."""
 
 from functools import partial
 
@@ -99,11 +99,12 @@ def test_a_tensor_of_the_same_size_but_another_shape_is_refused():
         weights.from_torch(NAME, state)
 
 
-def test_another_number_of_classes_is_refused_until_the_head_is_named():
+@pytest.mark.parametrize("new", [("fc",), "head"])
+def test_another_number_of_classes_is_refused_until_the_head_is_named(new):
     state = state_dict_of()
     with pytest.raises(ValueError, match="misshapen: fc"):
-        weights.from_torch(NAME, state, num_classes=3)
-    load = partial(weights.from_torch, NAME, state, num_classes=3, new=("fc",))
+        weights.from_torch(NAME, state, model=zoo.create(NAME, num_classes=3))
+    load = partial(weights.from_torch, NAME, state, model=zoo.create(NAME, num_classes=3), new=new)
     with pytest.raises(ValueError, match=r"pass key=jax.random.key\(0\)"):
         load()
     variables = load(key=jax.random.key(1))
@@ -122,31 +123,31 @@ def test_new_names_modules_and_all_that_is_in_them():
     np.testing.assert_array_equal(variables["batch_stats"]["layer1_1"]["bn2"]["var"], np.ones(16))
     with pytest.raises(ValueError, match=r"has no layer 'layer1'; it has bn1, conv1, fc, layer1_0"):
         weights.from_torch(NAME, state, new=("layer1",), key=jax.random.key(0))
-    with pytest.raises(ValueError, match=r"pass a tuple of names, \('fc',\)"):
+    with pytest.raises(ValueError, match=r"pass \"head\", or a tuple of paths, \('fc',\)"):
         weights.from_torch(NAME, state, new="fc", key=jax.random.key(0))
 
 
 def test_a_net_without_classes_takes_everything_but_the_head():
     state = state_dict_of()
-    variables = weights.from_torch(NAME, state, num_classes=0)
+    variables = weights.from_torch(NAME, state, model=zoo.create(NAME, num_classes=0))
     whole = weights.from_torch(NAME, state)
     assert "fc" not in variables["params"]
     _, ends = zoo.create(NAME).apply(whole, IMAGES, train=False, endpoints=("features",))
     features = zoo.create(NAME, num_classes=0).apply(variables, IMAGES, train=False)
     np.testing.assert_array_equal(features, ends["features"])
     with pytest.raises(ValueError, match=r"1 unexpected: head\.weight"):
-        weights.from_torch(NAME, state | {"head.weight": np.zeros((1, 64))}, num_classes=0)
+        weights.from_torch(NAME, state | {"head.weight": np.zeros((1, 64))}, model=zoo.create(NAME, num_classes=0))
 
 
 def test_the_background_of_a_head_with_1001_classes_is_dropped():
     state = state_dict_of(num_classes=1001)
-    variables = weights.from_torch(NAME, state, num_classes=1000)
+    variables = weights.from_torch(NAME, state, model=zoo.create(NAME, num_classes=1000))
     np.testing.assert_array_equal(variables["params"]["fc"]["kernel"], state["fc.weight"][1:].T)
     np.testing.assert_array_equal(variables["params"]["fc"]["bias"], state["fc.bias"][1:])
-    kept = weights.from_torch(NAME, state, num_classes=1001)
+    kept = weights.from_torch(NAME, state, model=zoo.create(NAME, num_classes=1001))
     np.testing.assert_array_equal(kept["params"]["fc"]["bias"], state["fc.bias"])
     with pytest.raises(ValueError, match="misshapen: fc"):
-        weights.from_torch(NAME, state_dict_of(num_classes=11), num_classes=10)
+        weights.from_torch(NAME, state_dict_of(num_classes=11))
 
 
 @pytest.mark.parametrize(("name", "first"), [("resnet20", "conv1"), ("mlp", "fc1")])
@@ -190,7 +191,7 @@ def test_an_unknown_layout_is_refused_with_the_known_ones():
 
 
 def test_a_net_in_the_place_of_its_state_dict_is_refused():
-    with pytest.raises(TypeError, match=r"not a int: pass net.state_dict"):
+    with pytest.raises(TypeError, match=r"got int: pass net.state_dict"):
         weights.from_torch(NAME, 3)
 
 
@@ -204,7 +205,8 @@ def test_variables_are_copies():
 
 
 def test_parameters_are_stored_in_the_model_s_type_and_statistics_in_float32():
-    variables = weights.from_torch(NAME, state_dict_of(), param_dtype=jnp.bfloat16)
+    model = zoo.create(NAME, param_dtype=jnp.bfloat16)
+    variables = weights.from_torch(NAME, state_dict_of(), model=model)
     assert variables["params"]["conv1"]["kernel"].dtype == jnp.bfloat16
     assert {leaf.dtype.name for leaf in jax.tree.leaves(variables["batch_stats"])} == {"float32"}
     assert weights.to_torch(NAME, variables)["conv1.weight"].dtype == jnp.bfloat16

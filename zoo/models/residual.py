@@ -1,0 +1,26 @@
+"""What ResNet and ResNet v2 share: the shortcut without parameters, and the shapes of the stages."""
+
+import jax
+import jax.numpy as jnp
+
+from zoo.models.variant import Endpoints
+
+
+def pad_shortcut(x: jax.Array, features: int, stride: int) -> jax.Array:
+    """Option A of He et al. 2015 (section 3.3): every other pixel, and zeros for the new channels.
+
+    The zeros follow the old channels, as in the authors' code; some ports put half of them before: another function.
+    """
+    return jnp.pad(x[:, ::stride, ::stride], ((0, 0),) * 3 + ((0, features - x.shape[-1]),))
+
+
+def stage_endpoints(stem: tuple[int, int], channels: int, stages: int = 4) -> Endpoints:
+    """From stage to stage stride and channels double.
+
+    Args:
+      stem: stride and channels of the map that enters the first stage.
+      channels: what the first stage returns.
+      stages: their number.
+    """
+    maps = {f"layer{i + 1}": (stem[0] * 2**i, channels * 2**i) for i in range(stages)}
+    return {"stem": stem, **maps, "features": (0, channels * 2 ** (stages - 1))}

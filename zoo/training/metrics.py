@@ -1,0 +1,79 @@
+"""What a training counts: means over images, step by step, epoch by epoch, and over a test set."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import jax
+
+from zoo.data import Dataset, batches
+from zoo.training.step import EvalStep, TrainState
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A line of metrics.jsonl. Losses are means over the images, with label smoothing; accuracies are shares.
+
+    The training's are those of the steps, each before its update. The test's are taken after the epoch, once with the
+    running statistics and once with those of the test batches. The speed is that of the training, compilation
+    included. The learning rate is that of the recipe's optimiser, None with the caller's own.
+    """
+
+    epoch: int
+    learning_rate: float | None
+    train_loss: float
+    train_accuracy: float
+    test_loss_running: float
+    test_accuracy_running: float
+    test_loss_batch: float
+    test_accuracy_batch: float
+    images_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an epoch is: `images` of `of_images` seen, and the means over them."""
+
+    epoch: int
+    images: int
+    of_images: int
+    loss: float
+    accuracy: float
+    images_per_second: float
+
+
+@dataclass
+class EpochMeans:
+    """Means over the images of an epoch so far, each image counting once whatever its batch."""
+
+    epoch: int
+    of_images: int
+    start: float = field(default_factory=time.perf_counter)
+    images: int = 0
+    loss: float = 0.0
+    correct: float = 0.0
+
+    def add(self, metrics: Mapping[str, jax.Array]) -> Progress:
+        """Counts the metrics of a step."""
+        loss, accuracy, count = (float(metrics[name]) for name in ("loss", "accuracy", "count"))
+        self.images += int(count)
+        self.loss += count * loss
+        self.correct += count * accuracy
+        speed = self.images / (time.perf_counter() - self.start)
+        return Progress(
+            self.epoch, self.images, self.of_images, self.loss / self.images, self.correct / self.images, speed
+        )
+
+
+def evaluate(step: EvalStep, state: TrainState, dataset: Dataset, batch_size: int) -> dict[str, float]:
+    """Mean `loss` and `accuracy` over a data set.
+
+    The order is mixed, always in the same way: a file sorted by class must not put one class into a batch, whose
+    statistics would then be another's.
+    """
+    sums = {"loss": 0.0, "correct": 0.0, "count": 0.0}
+    for batch in batches(dataset, batch_size, seed=0, epoch=0):
+        one = step(state, batch)
+        sums = {name: total + float(one[name]) for name, total in sums.items()}
+    return {"loss": sums["loss"] / sums["count"], "accuracy": sums["correct"] / sums["count"]}

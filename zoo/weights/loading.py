@@ -1,0 +1,106 @@
+"""Weights of a model by its name: `load` gives variables, `pretrained` a model with them."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from zoo.errors import UserError
+from zoo.models import registry
+from zoo.models.net import Net
+from zoo.weights import hub
+from zoo.weights.files import read, read_metadata
+from zoo.weights.state_dict import IMAGENET, NewModules, Shape, count_classes, from_torch
+
+
+def load(
+    name: str,
+    source: str | Path | None = None,
+    *,
+    model: Net | None = None,
+    new: NewModules = (),
+    grayscale: bool = False,
+    image_shape: Shape | None = None,
+    key: jax.Array | None = None,
+) -> dict[str, Any]:
+    """Variables of a model from a file of weights, in our layout or in torch's.
+
+    Args:
+      name: the model.
+      source: a .safetensors, .npz or .pth file; `"hf:org/name"`, the `model.safetensors` of that repository of the
+        Hugging Face hub (kept in its cache; `HF_HUB_OFFLINE=1` looks nowhere else); or None for the published weights
+        of `zoo.variant(name)`.
+      model, new, grayscale, image_shape, key: as in `zoo.from_torch`.
+
+    Raises:
+      UserError: the file is damaged, or its arrays are not those of the model; nothing is loaded.
+      FileNotFoundError: there is no such file, or it cannot be had from the hub.
+      ModuleNotFoundError: torch or huggingface_hub is needed and not installed.
+    """
+    arrays = read(find_weights(name, source))
+    return from_torch(name, arrays, model=model, new=new, grayscale=grayscale, image_shape=image_shape, key=key)
+
+
+def pretrained(
+    name: str,
+    source: str | Path | None = None,
+    *,
+    num_classes: int | None = None,
+    key: jax.Array | None = None,
+    grayscale: bool = False,
+    image_shape: Shape | None = None,
+    dtype: DTypeLike | None = None,
+    param_dtype: DTypeLike = jnp.float32,
+) -> tuple[Net, dict[str, Any]]:
+    """A model and its trained variables, with a new head where the weights have another number of classes.
+
+    Args:
+      name: the model.
+      source: of the weights, as in `zoo.load`.
+      num_classes: of the model, by default its own; 0 gives one that returns features.
+      key: initialises the new head.
+      grayscale, image_shape: as in `zoo.from_torch`.
+      dtype, param_dtype: types of the computation and of the stored parameters.
+
+    Returns:
+      `(model, variables)`, for `model.apply(variables, images, train=False)`.
+
+    Raises:
+      UserError: as `zoo.load`, or a head must be new and there is no key.
+      FileNotFoundError, ModuleNotFoundError: as `zoo.load`.
+    """
+    model = registry.create(name, dtype=dtype, param_dtype=param_dtype)
+    arrays = read(find_weights(name, source))
+    new: NewModules = ()
+    if num_classes is not None:
+        model = model.clone(num_classes=num_classes)
+        stored = count_classes(name, arrays)
+        fits = stored in (None, num_classes) or (stored, num_classes) == (IMAGENET + 1, IMAGENET)
+        new = () if fits or num_classes == 0 else "head"
+    return model, from_torch(name, arrays, model=model, new=new, grayscale=grayscale, image_shape=image_shape, key=key)
+
+
+def find_weights(name: str, source: str | Path | None = None) -> Path:
+    """The file of a model's weights, fetched from the hub if it is there.
+
+    Raises:
+      UserError: the model has no published weights, or the file is noted to be another model's.
+      FileNotFoundError: there is no such file.
+    """
+    published = registry.variant(name).weights
+    if source is None and published is None:
+        raise UserError(
+            f"{name} has no published weights",
+            f"pass a file, zoo.load({name!r}, 'weights.safetensors')",
+            code="no-published-weights",
+        )
+    source = published.source if source is None and published else str(source)
+    path = hub.fetch(source) if source.startswith(hub.PREFIX) else Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file of weights at {path}.")
+    made_for = read_metadata(path).get("model", name)
+    if made_for != name:
+        raise UserError(f"{path} holds the weights of {made_for}, not of {name}")
+    return path
