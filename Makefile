@@ -1,11 +1,12 @@
 # Thin on purpose: each target is what the README shows for people who do not use make.
+PYTHON ?= python3
 .PHONY: demo test test-all lint notebooks constraints
 
 demo: .venv/installed
 	.venv/bin/zoo train resnet20 --data digits --epochs 20 --out runs/demo --overwrite
 
 test: .venv/installed
-	.venv/bin/python -m pytest -n 2
+	.venv/bin/python -m pytest -n 2 --dist worksteal
 
 test-all: .venv/installed
 	.venv/bin/python -m pytest -m "not parity and not pretrained"
@@ -20,5 +21,5 @@ constraints: .venv/installed
 	.venv/bin/uv pip compile --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml -o constraints.txt
 
 .venv/installed: pyproject.toml constraints.txt
-	python3 -m venv .venv && .venv/bin/python -m pip install --quiet -c constraints.txt uv
+	$(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet -c constraints.txt uv
 	.venv/bin/uv pip install --python .venv/bin/python -c constraints.txt -e ".[dev]" && touch $@

@@ -1,11 +1,16 @@
-"""Strict settings for every test: 8 virtual CPU devices, no silent promotion of types or ranks."""
+"""Strict settings for every test, 8 virtual CPU devices, and processes that give their memory back."""
 
+import ctypes
+import gc
 import os
+import resource
+import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax
+import psutil
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)  # before any device is touched
@@ -13,9 +18,72 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
 
+LONGEST = "tests/models/test_proof.py::test_training"
+MUCH, GROWN = 1e9, 50e6  # bytes that a process may keep from test to test, and by which one test may make it grow
+libc = ctypes.CDLL(None)
+peaks: dict[str, int] = {}  # of each worker, in bytes
+
+if hasattr(libc, "mallopt"):  # glibc
+    M_MMAP_THRESHOLD = -3
+    libc.mallopt(M_MMAP_THRESHOLD, 2**20)  # larger arrays are returned when freed; the default rises to 32 MiB
+
 
 @pytest.fixture
 def float64():
     """Double precision inside the test: references hold to the digits that were stored."""
     with jax.enable_x64(True):
         yield
+
+
+def trim() -> None:
+    """Returns to the system what glibc keeps: half a gigabyte after LLVM compiled a net."""
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+jax.monitoring.register_event_duration_secs_listener(lambda event, seconds, **_: trim() if seconds > 1 else None)
+
+
+def resident() -> int:
+    return psutil.Process().memory_info().rss
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol():
+    """Drops compiled programs after a large net, and when many have gathered: small ones are used again."""
+    limit = min(MUCH, resident() + GROWN)
+    answer = yield
+    if resident() > limit:
+        trim()
+    if resident() > limit:
+        jax.clear_caches()
+        gc.collect()
+        trim()
+    return answer
+
+
+def pytest_collection_modifyitems(items):
+    """The longest come first, or a run ends with one busy worker."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak"] = peak()
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_testnodedown(node, error):
+    if not error:
+        peaks[node.gateway.id] = node.workeroutput["peak"]
+
+
+def pytest_terminal_summary(terminalreporter):
+    found = peaks or {"this process": peak()}
+    terminalreporter.write_line(
+        f"peak memory: {', '.join(f'{name} {size / 1e9:.1f} GB' for name, size in sorted(found.items()))}"
+    )

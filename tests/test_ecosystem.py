@@ -95,6 +95,56 @@ def test_an_exported_net_gives_the_same_logits_for_any_batch(variables):
         np.testing.assert_array_equal(restored.call(variables, IMAGES[:n]), apply(variables, IMAGES[:n]))
 
 
+def of_any_size(name, unit, **fields):
+    """A net exported for any batch, height and width, its `apply`, and variables."""
+    model, row = zoo.create(name, **fields), zoo.variant(name)
+    size = 64 if unit == "32*" else row.image_size
+    image = jax.ShapeDtypeStruct((1, size, size, row.channels), jnp.float32)
+    shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), image)
+    n, height, width = jax.export.symbolic_shape(
+        f"n, {unit}h, {unit}w", constraints=[f"{unit}{axis} >= {model.min_size}" for axis in "hw"]
+    )
+    apply = jax.jit(partial(model.apply, train=False))
+    images = jax.ShapeDtypeStruct((n, height, width, row.channels), jnp.float32)
+    return jax.export.export(apply)(shapes, images), apply, shapes
+
+
+ANY_SIZE = {name: "" for name in ("alexnet", "vgg11_bn", "googlenet", "googlenet_2014", "resnet18", "resnet20")}
+ANY_SIZE |= {name: "" for name in ("resnext29_8x64d", "resnet50_v1", "preresnet20", "preresnet164", "resnetv2_18")}
+ANY_SIZE |= {name: "" for name in ("densenet40_k12", "densenet121", "inception_v3", "inception_v4")}
+ANY_SIZE |= {"inception_v2": "32*", "inception_resnet_v1": "", "inception_resnet_v2": ""}  # v2: only these fit together
+
+
+@pytest.mark.parametrize("name", ANY_SIZE)
+def test_a_net_that_takes_any_size_is_exported_for_any_size(name):
+    exported, _, _ = of_any_size(name, ANY_SIZE[name])
+    (logits,) = exported.out_avals
+    assert str(logits.shape) == f"(n, {zoo.create(name).num_classes})"
+
+
+SMALL = {
+    "resnet20": {"width": 4},
+    "resnet18": {"width": 4},
+    "preresnet20": {"depths": (1, 1), "width": 4},
+    "resnetv2_18": {"depths": (1, 1), "width": 4},
+    "densenet40_k12": {"depths": (1, 1), "growth": 4},
+    "densenet121": {"depths": (1, 1), "growth": 4, "stem": 8},
+}
+LARGE = ("googlenet", "inception_v2", "inception_v3", "inception_v4", "inception_resnet_v1")
+
+
+@pytest.mark.parametrize("name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
+def test_a_net_exported_for_any_size_gives_the_logits_of_each(name):
+    exported, apply, shapes = of_any_size(name, ANY_SIZE.get(name, ""), **SMALL.get(name, {"num_classes": 5}))
+    random = np.random.RandomState(0)
+    made = jax.tree.map(lambda leaf: random.uniform(0.5, 1.5, leaf.shape).astype(leaf.dtype), shapes)
+    restored = jax.export.deserialize(exported.serialize())
+    for size in ((96, 128), (128, 96)) if name in LARGE else ((32, 45), (41, 38)):
+        images = random.standard_normal((2, *size, 3)).astype(np.float32)
+        expected = apply(made, images)
+        np.testing.assert_allclose(restored.call(made, images), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
 def test_orbax_gives_back_parameters_and_statistics(tmp_path, variables):
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "checkpoint", variables)
@@ -117,6 +167,38 @@ def test_bfloat16_computes_in_halves_and_keeps_parameters_and_statistics_whole(v
     assert {leaf.dtype.name for leaf in jax.tree.leaves(made)} == {"float32"}
     grads = jax.eval_shape(jax.grad(lambda p: apply({**variables, "params": p}, IMAGES)[0].sum()), variables["params"])
     assert {leaf.dtype.name for leaf in jax.tree.leaves(grads)} == {"float32"}
+
+
+def equations_of(jaxpr):
+    """All equations, those of functions inside included."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
+            if hasattr(getattr(value, "jaxpr", value), "eqns"):
+                yield from equations_of(getattr(value, "jaxpr", value))
+
+
+TYPES_OF_LAYERS = ("mlp", "convnet_bn", "lenet5", "alexnet", "vgg11_bn", "googlenet_2014", "resnet20", "densenet40_k12")
+
+
+@pytest.mark.parametrize("name", TYPES_OF_LAYERS)
+def test_nothing_is_summed_in_half_precision_forward_or_backward(name):
+    """Products and convolutions aside, which sum in float32 inside."""
+    model, row = zoo.create(name, dtype=jnp.bfloat16), zoo.variant(name)
+    images = jax.ShapeDtypeStruct((2, row.image_size, row.image_size, row.channels), jnp.float32)
+    shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
+
+    statistics = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes.get("batch_stats", {}))
+
+    def loss(params, images):
+        variables, rngs = {"params": params, "batch_stats": statistics}, {"dropout": jax.random.key(0)}
+        logits, _ = model.apply(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)
+        return jnp.sum(logits.astype(jnp.float32))
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(shapes["params"], images)
+    sums = [e for e in equations_of(jaxpr.jaxpr) if e.primitive.name in ("reduce_sum", "reduce_window_sum", "cumsum")]
+    assert sums
+    assert {variable.aval.dtype.name for equation in sums for variable in equation.invars} <= {"float32", "int32"}
 
 
 def test_param_dtype_is_the_type_of_stored_kernels_but_not_of_the_statistics():

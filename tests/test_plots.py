@@ -1,35 +1,155 @@
-"""Plots show the numbers they are given, and are written whole."""
+"""Plots show the numbers they are given, hide none of them, and are written whole."""
+
+import itertools
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 
 from zoo import plots
 from zoo.norm import LayerStatistics
 
-ROWS = [LayerStatistics(f"bn{i}", 4, 0.1 * i, 0.3 * i, 1 + 0.1 * i, 0.5, 2.0) for i in range(3)]
-HISTORY = [
-    {"epoch": epoch, "train_loss": 1 / epoch, "train_accuracy": 0.5}
-    | {f"test_{metric}_{which}": 0.1 * epoch for metric in ("loss", "accuracy") for which in ("running", "batch")}
-    for epoch in (1, 2)
-]
+
+def make_rows(count):
+    return [LayerStatistics(f"layer{i}/bn", 4, 0.1 * i, 0.3 * i, 1 + 0.1 * i, 0.5, 2.0 + i) for i in range(count)]
 
 
-def test_statistics_are_drawn_layer_by_layer():
-    upper, lower = plots.plot_statistics(ROWS, title="a batch").axes
-    np.testing.assert_allclose(upper.lines[0].get_ydata(), [row.distance for row in ROWS])
-    np.testing.assert_allclose(lower.lines[0].get_ydata(), [row.variance_ratio for row in ROWS])
-    assert [label.get_text() for label in lower.get_xticklabels()] == ["bn0", "bn1", "bn2"]
+def make_history(epochs, *, normalised=True):
+    """Losses that fall from 4 to 4 / epochs; without normalisation the two statistics are one."""
+    return [
+        {"epoch": epoch, "train_loss": 4 / epoch, "train_accuracy": 0.5}
+        | {f"test_loss_{w}": 4 / epoch + (normalised and w == "running") for w in ("running", "batch")}
+        | {
+            f"test_accuracy_{w}": epoch / (epochs + 2) - 0.1 * (normalised and w == "running")
+            for w in ("running", "batch")
+        }
+        for epoch in range(1, epochs + 1)
+    ]
+
+
+def drawn(figure):
+    """The renderer of a drawn figure: the places of texts and legends are known only then."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return canvas.get_renderer()
+
+
+def ticks_inside(axis):
+    low, high = sorted(axis.get_view_interval())
+    return [
+        (v, t.get_text()) for v, t in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True) if low <= v <= high
+    ]
+
+
+def test_statistics_are_drawn_layer_by_layer_from_the_top():
+    rows = make_rows(3)
+    means, variances = plots.plot_statistics(rows, title="a batch").axes
+    np.testing.assert_allclose(means.lines[0].get_xdata(), [row.distance for row in rows])
+    np.testing.assert_allclose(variances.lines[0].get_xdata(), [row.variance_ratio for row in rows])
+    ends = [segment[:, 0].tolist() for segment in means.collections[0].get_segments()]
+    np.testing.assert_allclose(ends, [[row.distance, row.max_distance] for row in rows])
+    ends = [segment[:, 0].tolist() for segment in variances.collections[0].get_segments()]
+    np.testing.assert_allclose(ends, [[row.min_ratio, row.max_ratio] for row in rows])
+    assert [label.get_text() for label in means.get_yticklabels()] == ["layer0/bn", "layer1/bn", "layer2/bn"]
+    assert means.yaxis_inverted()
+
+
+@pytest.mark.parametrize("count", [1, 3, 53, 200])
+def test_statistics_have_a_title_and_names_that_do_not_overlap_on_one_page(count):
+    figure = plots.plot_statistics(make_rows(count), title="64 test images")
+    renderer = drawn(figure)
+    assert figure.get_suptitle() == "64 test images"
+    width, height = figure.get_size_inches()
+    assert width <= 8.3
+    assert height <= 11.7  # A4
+    names = [label.get_window_extent(renderer) for label in figure.axes[0].get_yticklabels()]
+    assert len(names) >= min(count, 40)
+    assert all(lower.y1 <= upper.y0 for upper, lower in itertools.pairwise(names))
+    assert min(box.height for box in names) > 12  # pixels at 200 to the inch: 6 points
 
 
 def test_curves_are_drawn_epoch_by_epoch():
-    losses, accuracies = plots.plot_curves(HISTORY, title="a run").axes
-    np.testing.assert_allclose(losses.lines[0].get_ydata(), [1, 0.5])
-    np.testing.assert_allclose(accuracies.lines[1].get_ydata(), [10, 20])
+    history = make_history(4)
+    losses, accuracies = plots.plot_curves(history, title="a run").axes
+    for axes, quantity, scale in ((losses, "loss", 1), (accuracies, "accuracy", 100)):
+        fields = [f"train_{quantity}", f"test_{quantity}_batch", f"test_{quantity}_running"]
+        for line, field in zip(axes.lines, fields, strict=True):
+            np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
+            np.testing.assert_allclose(line.get_ydata(), [scale * row[field] for row in history])
+
+
+def test_where_the_statistics_agree_one_line_stands_for_both_and_says_so():
+    figure = plots.plot_curves(make_history(4, normalised=False), title="a run")
+    assert [len(axes.lines) for axes in figure.axes] == [2, 2]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == [
+        "training",
+        "test, alike with running and with batch statistics",
+    ]
+
+
+def test_a_line_under_another_can_be_seen():
+    """The batch's is drawn first and wider."""
+    _, batch, running = plots.plot_curves(make_history(4), title="a run").axes[0].lines
+    assert batch.get_linewidth() > 2 * running.get_linewidth()
+    assert batch.get_zorder() <= running.get_zorder()
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 20, 300])
+def test_epochs_are_whole_numbers_on_the_axis(epochs):
+    figure = plots.plot_curves(make_history(epochs), title="a run")
+    drawn(figure)
+    for axes in figure.axes:
+        shown = ticks_inside(axes.xaxis)
+        assert 1 <= len(shown) <= 10
+        assert all(value == int(value) and label == str(int(value)) for value, label in shown)
+        low, high = axes.get_xlim()
+        assert low <= 1 - 0.5
+        assert high >= epochs + 0.5
+    low, high = figure.axes[1].get_ylim()
+    assert high - low >= 5
+
+
+@pytest.mark.parametrize("numbers", [(2.30, 2.31), (0.5, 4.0), (1e-4, 2.0), (1e-7, 1e7), (0.0, 1.0), (np.nan, np.inf)])
+def test_any_loss_has_readable_ticks(numbers):
+    history = make_history(2)
+    for row, number in zip(history, numbers, strict=True):
+        row.update(train_loss=number, test_loss_running=number, test_loss_batch=number)
+    figure = plots.plot_curves(history, title="a run")
+    drawn(figure)
+    shown = ticks_inside(figure.axes[0].yaxis)
+    assert 2 <= len(shown) <= 16
+    assert not any("$" in label for _, label in shown)
+
+
+@pytest.mark.parametrize("epochs", [1, 20])
+@pytest.mark.parametrize("normalised", [True, False])
+def test_no_legend_lies_on_a_plot(epochs, normalised):
+    figures = [plots.plot_curves(make_history(epochs, normalised=normalised), title="a run")]
+    figures.append(plots.plot_statistics(make_rows(epochs), title="a batch"))
+    for figure in figures:
+        renderer = drawn(figure)
+        (legend,) = figure.legends
+        box = legend.get_window_extent(renderer)
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert not any(axes.get_tightbbox(renderer).overlaps(box) for axes in figure.axes)
+
+
+def test_titles_and_names_are_text_and_not_formulas():
+    title = r"runs/$\frac$ on idx:/data_1"
+    drawn(plots.plot_curves(make_history(2), title=title))
+    figure = plots.plot_curves(make_history(2), title="a long title " * 20)
+    renderer = drawn(figure)
+    assert figure._suptitle.get_window_extent(renderer).x1 <= figure.bbox.x1
+    drawn(plots.plot_statistics([LayerStatistics(r"$\x$", 4, 0.1, 0.2, 1.0, 0.5, 2.0)], title=title))
 
 
 def test_a_plot_is_a_png_or_nothing(tmp_path):
-    plots.write_plot(plots.plot_curves(HISTORY, title="a run"), tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    plots.write_plot(plots.plot_curves(make_history(2), title="a run"), tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width == pytest.approx(8.3 * 200, abs=1)
 
     class Broken:
         def savefig(self, path, format):

@@ -1,8 +1,8 @@
 """The README's table of models: rows from the registry, distances from `measured.json`.
 
     python -m tools.write_model_table                       writes the table into README.md
-    python -m tools.write_model_table --measure [GLOB ...]  measures first: the fixtures' nets, and with the [parity] extra
-                                                all others that the installed reference library has
+    python -m tools.write_model_table --measure [GLOB ...]  measures first: the fixtures' nets, and with the [parity]
+                                                            extra all others that the installed library has
 
 Distances are the largest relative ones, in float64, of everything that a proof compares. ¹ marks a reference that
 departs from the row by fields of the net, which the proof sets.

@@ -10,12 +10,12 @@ class UserError(ValueError):
     Attributes:
       problem: what happened, without a full stop.
       remedy: what to pass instead; empty where the problem says it.
-      code: which remedy this is, `"finished-run-exists"`; empty where the remedy is the same everywhere.
+      code: which remedy this is, `"interrupted-run"`; empty where the remedy is the same everywhere.
       context: what a remedy in other words needs to name, `{"folder": "runs/demo"}`.
 
-    >>> error = UserError("runs/demo holds a run", "pass another folder", code="finished-run-exists", folder="runs/demo")
+    >>> error = UserError("runs/demo is not finished", "resume it", code="interrupted-run", folder="runs/demo")
     >>> print(error)
-    runs/demo holds a run: pass another folder.
+    runs/demo is not finished: resume it.
     """
 
     def __init__(self, problem: str, remedy: str = "", *, code: str = "", **context: object) -> None:

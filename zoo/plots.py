@@ -1,49 +1,65 @@
-"""Every plot that zoo draws, by matplotlib (the extra `plot`), in one style."""
+"""Every plot that zoo draws, by matplotlib (the extra `plot`), in one style: a page wide, and no taller than one."""
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from zoo.norm import LayerStatistics
 from zoo.weights.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-GREY, RUNNING, BATCH = "#8a8f98", "#c2410c", "#1d4ed8"
+GREY, RUNNING, BATCH = "#6b7280", "#c2410c", "#3b82f6"
 INK, FAINT = "#1f2937", "#e5e7eb"
+WIDTH, TALLEST = 8.3, 11.0  # inches
+MARKED = 15  # epochs whose points are marked
+NAMED = 60  # layers whose names fit below each other
 
 
 def plot_curves(history: Sequence[Mapping[str, float]], *, title: str) -> "Figure":
     """Loss and accuracy by epoch, with the running against the batch's statistics, of the rows of metrics.jsonl.
 
+    Where the two statistics give the same figures, as without normalisation, one line stands for both and says so.
+
     Raises:
       ModuleNotFoundError: matplotlib is not installed.
     """
-    from matplotlib.ticker import LogLocator, NullLocator
+    from matplotlib.ticker import MaxNLocator
 
-    figure = _make_figure(title, width=10.0, height=4.2)
-    epochs = [row["epoch"] for row in history]
-    for axes, quantity, scale in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
-        lines = (
-            (f"train_{quantity}", "training", GREY, "--"),
-            (f"test_{quantity}_batch", "test, batch statistics", BATCH, "-"),
-            (f"test_{quantity}_running", "test, running statistics", RUNNING, "-"),
-        )
-        for field, label, colour, style in lines:
-            values = [scale * row[field] for row in history]
-            axes.plot(epochs, values, style, color=colour, label=label, linewidth=1.8, marker="o", markersize=3)
-        axes.set_xlabel("epoch", color=INK)
-        axes.set_title(quantity if scale == 1 else f"{quantity}, %", loc="left", fontsize=10, color=INK)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        _style_axes(axes)
-    losses, accuracies = figure.axes
-    accuracies.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right")
-    losses.set_yscale("log")
-    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    losses.yaxis.set_major_formatter("{x:g}")
-    losses.yaxis.set_minor_locator(NullLocator())
+    def values(field: str) -> list[float]:
+        return [row[field] for row in history]
+
+    alike = all(
+        math.isclose(running, batch, rel_tol=1e-6)
+        for quantity in ("loss", "accuracy")
+        for running, batch in zip(values(f"test_{quantity}_running"), values(f"test_{quantity}_batch"), strict=True)
+    )
+    lines = [("train_{}", "training", GREY, "--", 1.3)]
+    if alike:
+        lines += [("test_{}_running", "test, alike with running and with batch statistics", RUNNING, "-", 1.6)]
+    else:  # the wider line can be seen under the other
+        lines += [("test_{}_batch", "test, batch statistics", BATCH, "-", 2.8)]
+        lines += [("test_{}_running", "test, running statistics", RUNNING, "-", 1.3)]
+    figure = _make_figure(title, height=3.7)
+    losses, accuracies = figure.subplots(1, 2)
+    for axes, quantity, scale in ((losses, "loss", 1), (accuracies, "accuracy", 100)):
+        for field, label, colour, style, width in lines:
+            scaled = [scale * value for value in values(field.format(quantity))]
+            (line,) = axes.plot(values("epoch"), scaled, style, color=colour, label=label, linewidth=width)
+            line.set(marker="o" if len(history) <= MARKED else "", markersize=width + 2)
+        axes.set_xlim(history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+        axes.set_xlabel("epoch", fontsize=9, color=INK)
+        _style_axes(axes, quantity if scale == 1 else f"{quantity}, %", grid="y")
+    _scale_log(losses.yaxis, [value for field, *_ in lines for value in values(field.format("loss"))])
+    low, high = accuracies.get_ylim()
+    accuracies.set_ylim(min(low, high - 5), max(high, low + 5))  # tenths of a per cent are no news
+    _place_legend(figure, losses)
     return figure
 
 
@@ -53,24 +69,26 @@ def plot_statistics(rows: Sequence[LayerStatistics], *, title: str) -> "Figure":
     Raises:
       ModuleNotFoundError: matplotlib is not installed.
     """
-    figure = _make_figure(title, width=max(6.0, 0.25 * len(rows) + 2), height=6.0)
-    means, variances = figure.subplots(2, 1, sharex=True)
-    layers = range(len(rows))
+    figure = _make_figure(title, height=min(TALLEST, 2.0 + 0.16 * len(rows)))
+    means, variances = figure.subplots(1, 2, sharey=True)
+    layers, every = range(len(rows)), math.ceil(len(rows) / NAMED)
+    size = 5 if every == 1 else 3
     distances, largest = [row.distance for row in rows], [row.max_distance for row in rows]
-    means.plot(layers, distances, "o-", color=BATCH, markersize=4, label="root mean square over channels")
-    means.plot(layers, largest, ".:", color=GREY, label="largest channel")
-    means.set_title("batch mean - running mean, in running deviations", loc="left", fontsize=10, color=INK)
-    lowest, highest = [row.min_ratio for row in rows], [row.max_ratio for row in rows]
-    variances.fill_between(layers, lowest, highest, color=RUNNING, alpha=0.2, linewidth=0, label="all channels")
-    ratios = [row.variance_ratio for row in rows]
-    variances.plot(layers, ratios, "o-", color=RUNNING, markersize=4, label="geometric mean")
-    variances.axhline(1, color=INK, linewidth=0.8)
-    variances.set_yscale("log")
-    variances.set_title("batch variance / running variance", loc="left", fontsize=10, color=INK)
-    variances.set_xticks(layers, [row.layer for row in rows], rotation=90)
-    for axes in (means, variances):
-        _style_axes(axes)
-        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    ratios, lowest, highest = zip(*((row.variance_ratio, row.min_ratio, row.max_ratio) for row in rows), strict=True)
+    for axes, colour, points, label, low, high, extent in (
+        (means, BATCH, distances, "root mean square", distances, largest, "up to the largest channel"),
+        (variances, RUNNING, ratios, "geometric mean", lowest, highest, "smallest to largest channel"),
+    ):
+        axes.plot(points, layers, "o", color=colour, markersize=size, label=label, clip_on=False)
+        axes.hlines(layers, low, high, color=colour, alpha=0.4, linewidth=1.2, label=extent)
+    _style_axes(means, "batch mean - running mean, in running deviations", grid="x")
+    means.set_xlim(left=0)
+    means.set_yticks(layers[::every], [row.layer for row in rows[::every]], fontsize=7, parse_math=False)
+    means.set_ylim(len(rows) - 0.5, -0.5)  # the first layer on top
+    _style_axes(variances, "batch variance / running variance", grid="x")
+    variances.axvline(1, color=INK, linewidth=0.8, zorder=1)
+    _scale_log(variances.xaxis, [*lowest, *highest])
+    _place_legend(figure, means, variances)
     return figure
 
 
@@ -79,18 +97,42 @@ def write_plot(figure: "Figure", path: Path) -> None:
     write_whole(path, lambda part: figure.savefig(part, format="png"))
 
 
-def _make_figure(title: str, *, width: float, height: float) -> "Figure":
-    """An empty figure; its size is in inches."""
+def _make_figure(title: str, *, height: float) -> "Figure":
+    """An empty figure; its height is in inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    figure = Figure(figsize=(WIDTH, height), dpi=200, layout="constrained")
+    lines = textwrap.fill(title, 90)
+    figure.suptitle(lines, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK, parse_math=False)
     return figure
 
 
-def _style_axes(axes: "Axes") -> None:
-    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+def _style_axes(axes: "Axes", title: str, *, grid: Literal["x", "y"]) -> None:
+    axes.set_title(title, loc="left", fontsize=9, color=INK)
+    axes.grid(axis=grid, color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(FAINT)
-    axes.tick_params(length=0, colors=INK, labelsize=9)
+    axes.tick_params(length=0, colors=INK, labelsize=8)
+
+
+def _place_legend(figure: "Figure", *axes: "Axes") -> None:
+    """Below the plots, where no line runs."""
+    entries = [entry for one in axes for entry in zip(*one.get_legend_handles_labels(), strict=True)]
+    handles, labels = zip(*entries, strict=True)
+    style = {"frameon": False, "fontsize": 8, "labelcolor": INK, "borderpad": 0.0}
+    figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), **style)
+
+
+def _scale_log(axis: "Axis", values: Sequence[float]) -> None:
+    """A logarithmic scale with a few plain numbers on it, whatever it spans, if `values` have logarithms."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite or min(finite) <= 0:
+        return
+    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
+    span = max(finite) / min(finite)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 200 else (1,)) if span > 8 else MaxNLocator(6))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())

@@ -1,6 +1,7 @@
 """The command line: what it prints, and that a wrong request is one line and exit code 2."""
 
 import re
+import shlex
 import subprocess
 import sys
 from functools import partial
@@ -13,8 +14,10 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo import data
+from zoo import data, plots
 from zoo.cli import main as cli
+from zoo.cli import runs
+from zoo.cli.terminal import ProgressDisplay
 from zoo.training import RunFolder, RunRecord, TrainConfig, loop
 
 
@@ -48,6 +51,18 @@ def test_train_reports_epochs_and_ends_with_both_accuracies_and_the_picture(run,
     )
 
 
+def test_a_plot_that_fails_is_one_line_and_the_run_is_finished(tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise RuntimeError("no\nroom")
+
+    monkeypatch.setattr(plots, "plot_curves", fail)
+    code, out, err = call(capsys, "train", "mlp", "--epochs", 1, "--batch-size", 128, "--out", tmp_path)
+    assert code == 0
+    assert err.splitlines()[-1] == f"zoo: {tmp_path / 'curves.png'} was not drawn: RuntimeError: no room"
+    assert "curves" not in out
+    assert RunFolder(tmp_path).weights_path.exists()
+
+
 def test_eval_prints_the_figures_of_the_training(run, capsys):
     last = RunFolder(run).metrics_path.read_text()
     code, both, _ = call(capsys, "eval", run)
@@ -74,25 +89,24 @@ def test_predict_names_the_classes_of_pictures_of_any_size_and_either_contrast(r
     )
     shares = np.asarray(jax.nn.softmax(logits))[0]
     order = np.argsort(-shares)
-    expected = [f"{label}  {100 * shares[label]:.1f} %" for label in order[:5]]
-    row = out.splitlines()[-2].strip()
+    expected = [f"{100 * shares[label]:.1f} %  {label}" for label in order[:5]]
     assert code == 0
-    assert re.split(r" {3,}", row) == [str(tmp_path / "digit.png"), *expected]
+    assert [line.strip() for line in out.splitlines()] == [str(tmp_path / "digit.png"), *expected]
     _, out, _ = call(capsys, "predict", run, tmp_path / "ink.png", "--invert")
-    assert re.split(r" {3,}", out.splitlines()[-2].strip())[1].startswith(f"{order[0]}  ")
+    assert out.splitlines()[1].endswith(f"%  {order[0]}")
 
 
 def test_list_and_show_print_the_published_figures(capsys):
     code, out, _ = call(capsys, "list", "resnet?[0]")
     assert code == 0
-    assert re.search(r"resnet20 +269,722 +40,551,040 +32x32x3 +He et al. 2015", out)
+    assert re.search(r"resnet20 +269,722 +40,551,040 +32x32x3 +He et al. 2015 +1512.03385 *$", out, re.MULTILINE)
     assert "lenet" not in out
     code, out, _ = call(capsys, "show", "lenet5")
     assert code == 0
-    assert re.search(r"c3 +PartialConv +10x10x16 +1,516 +150,000", out)
+    assert re.search(r"c3 +10x10x16 +1,516 +150,000 +PartialConv", out)
     assert re.search(r"total +60,850 +326,520", out)
     assert re.search(r"s4 +5x5x16 *\n", out)
-    assert re.search(r"c1 +Conv +12x12x6 ", call(capsys, "show", "lenet5", "--image-size", 16)[1])
+    assert re.search(r"c1 +12x12x6 .* Conv", call(capsys, "show", "lenet5", "--image-size", 16)[1])
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in cli.COMMANDS)])
@@ -108,10 +122,10 @@ def test_every_command_explains_itself(command, capsys):
 WRONG = {
     "unknown model": (["train", "lenet6"], "'lenet5'? `zoo list` shows all models."),
     "unknown data": (["train", "mlp", "--data", "digit"], "did you mean 'digits'?"),
-    "missing data folder": (["train", "mlp", "--data", "idx:nowhere"], "no folder 'nowhere'"),
+    "missing data folder": (["train", "mlp", "--data", "idx:nowhere"], "nowhere'"),
     "folder without data": (["train", "mlp", "--data", "idx:empty"], "no train-images-idx3-ubyte"),
     "truncated data": (["train", "mlp", "--data", "idx:cut"], "its header promises"),
-    "batch size 0": (["train", "mlp", "--batch-size", "0"], "batch_size is 0"),
+    "batch size 0": (["train", "mlp", "--batch-size", "0"], "--batch-size is 0"),
     "negative epochs": (["train", "mlp", "--epochs", "-3"], "epochs is -3"),
     "small images": (["train", "lenet5", "--image-size", "8"], "at least 16x16, got 8x8"),
     "out is a file": (["train", "mlp", "--out", "text.txt"], "is a file: choose another --out."),
@@ -124,9 +138,11 @@ WRONG = {
     "no run to resume": (["resume", "empty"], "no run in 'empty'"),
     "no run to predict": (["predict", "nowhere", "text.txt"], "no run in 'nowhere'"),
     "no such models": (["list", "x*"], "no model matches 'x*'"),
-    "unknown model to show": (["show", "resnet21"], "'resnet2"),
+    "unknown model to show": (["show", "resnet21"], "'resnet20'? `zoo list`"),
     "too small to show": (["show", "lenet5", "--image-size", "8"], "at least 16x16"),
-    "no size to show": (["show", "lenet5", "--image-size", "0"], "image_size is 0"),
+    "no size to show": (["show", "lenet5", "--image-size", "0"], "--image-size is 0"),
+    "unknown command": (["trian"], "no command is called 'trian': did you mean 'train'? `zoo --help` shows all"),
+    "nothing like a command": (["xyzzy"], "no command is called 'xyzzy': `zoo --help` shows all"),
 }
 
 
@@ -143,7 +159,71 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(arguments, message, tmp_pat
     assert err.startswith("zoo: ")
     assert err.count("\n") == 1
     assert message in err
+    assert not re.search(r"zoo\.[a-z]|\(\)|[a-z]_[a-z]+ is", err), "words of Python"
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("option", "word", "wanted"), [("epochs", "x", "a whole number"), ("lr", "1e", "a number")])
+def test_a_word_in_the_place_of_a_number_is_named(option, word, wanted, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["train", "mlp", f"--{option}", word])
+    assert exit_.value.code == 2
+    assert f"--{option}: '{word}' is not {wanted}" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert call(capsys, "--version") == (0, f"zoo {zoo.__version__}\n", "")
+
+
+def write_idx(folder, images, labels):
+    folder.mkdir()
+    for prefix in ("train", "t10k"):
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            header = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes()
+            (folder / f"{prefix}-{kind}-ubyte").write_bytes(header + array.tobytes())
+
+
+def test_relative_data_are_found_from_another_folder(tmp_path, monkeypatch, capsys):
+    random = np.random.default_rng(0)
+    write_idx(tmp_path / "data", random.integers(0, 256, (32, 8, 8), np.uint8), np.arange(32, dtype=np.uint8) % 4)
+    monkeypatch.chdir(tmp_path)
+    assert call(capsys, "train", "mlp", "--data", "idx:data", "--epochs", 1, "--out", "run")[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert call(capsys, "eval", "../run")[0] == 0
+    assert RunFolder("../run").read().config.data == f"idx:{tmp_path / 'data'}"
+
+
+def test_a_model_s_name_is_the_model_unless_a_run_lies_there(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (8, 8)).save("grey.png")
+    Path("resnet20").mkdir()
+    assert "resnet20 has no published weights" in call(capsys, "predict", "resnet20", "grey.png")[2]
+    for path in run.iterdir():
+        Path("resnet20", path.name).write_bytes(path.read_bytes())
+    code, out, err = call(capsys, "predict", "resnet20", "grey.png")
+    assert (code, out) == (2, "")
+    assert "./resnet20 is the run, resnet20 --weights FILE is the model" in err
+    assert call(capsys, "predict", "./resnet20", "grey.png")[0] == 0
+    assert "no file of weights at F" in call(capsys, "predict", "resnet20", "grey.png", "--weights", "F")[2]
+
+
+def test_a_digit_drawn_on_paper_is_prepared_as_those_of_the_run(run, tmp_path, capsys):
+    path = tmp_path / "paper.png"
+    paper = Image.new("L", (300, 300), "white")
+    paper.paste(Image.fromarray(255 - data.load("digits").test.images[3, ..., 0]).resize((100, 120)), (40, 150))
+    paper.save(path)
+    data.prepare_digit(path, 8).save(tmp_path / "prepared.png")
+    prepared, drawn = (
+        call(capsys, "predict", run, *words)[1].splitlines()[1:]
+        for words in ((tmp_path / "prepared.png",), (path, "--digit"))
+    )
+    assert prepared == drawn
+    assert len(drawn) == 5
+    Image.new("L", (9, 9)).save(path)
+    code, out, err = call(capsys, "predict", run, path, "--digit")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert str(path) in err
 
 
 @pytest.mark.parametrize(("name", "message"), [("none.png", "none.png"), ("text.png", "text.png")])
@@ -173,11 +253,30 @@ def test_weights_are_converted_verified_and_put_to_work(tmp_path, monkeypatch, c
     assert "269,722 parameters" in call(capsys, "verify", "resnet20", theirs)[1]
     code, out, _ = call(capsys, "predict", "resnet20", picture, "--weights", theirs, "--labels", names)
     assert code == 0
-    assert re.search(r"grey.png +class \d  \d+\.\d %", out)
+    assert re.search(r"grey.png\n +\d+\.\d %  class \d\n", out)
     code, out, err = call(capsys, "verify", "resnet32", theirs)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "resnet20" in err
     assert call(capsys, "predict", "resnet20", picture, "--weights", theirs, "--invert")[0] == 2
+
+
+def test_weights_for_other_classes_are_verified_converted_and_put_to_work_without_being_told(tmp_path, capsys):
+    model, ours, theirs = zoo.create("lenet5", num_classes=4), tmp_path / "ours.safetensors", tmp_path / "t.safetensors"
+    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
+    zoo.save(ours, variables, name="lenet5", model=model)
+    grey = '{"size": 32, "mean": [0.5], "std": [0.5]}'
+    words = ("lenet5", ours, theirs, "--layout", "torchvision", "--preprocessing", grey)
+    assert call(capsys, "convert", *words)[0] == 0
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    for path in (ours, theirs):
+        code, out, _ = call(capsys, "verify", "lenet5", path)
+        assert code == 0
+        assert "with 4 classes" in out
+        assert f"{parameters:,} parameters" in out
+    Image.new("RGB", (40, 50), "grey").save(tmp_path / "grey.png")
+    code, out, _ = call(capsys, "predict", "lenet5", tmp_path / "grey.png", "--weights", theirs)
+    assert code == 0
+    assert sorted(line.split()[-1] for line in out.splitlines()[1:]) == ["0", "1", "2", "3"]
 
 
 def test_a_run_that_was_spoilt_is_one_line(run, tmp_path, capsys):
@@ -190,7 +289,7 @@ def test_a_run_that_was_spoilt_is_one_line(run, tmp_path, capsys):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "weights.safetensors cannot be read" in err
     (tmp_path / "weights.safetensors").unlink()
-    assert "is not finished: `zoo resume" in call(capsys, "eval", tmp_path)[2]
+    assert "no checkpoint yet: `zoo resume" in call(capsys, "eval", tmp_path)[2]
 
 
 def numpy_bug(pattern: str = "*") -> None:
@@ -214,14 +313,25 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(tmp_path, monkeypatch, capsys
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "make_train_step", lambda loss: interrupted)
-    code, out, err = call(capsys, "train", "mlp", "--out", tmp_path / "run")
-    line = f"zoo: interrupted: `zoo resume {tmp_path / 'run'}` continues the run\n"
-    assert (code, out, err) == (130, "", line)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
-    monkeypatch.setattr(loop, "prepare", interrupted)
-    assert call(capsys, "train", "mlp", "--out", tmp_path / "other") == (130, "", "zoo: interrupted\n")
-    assert not (tmp_path / "other").exists()
+    folder = tmp_path / "a run's folder"
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressDisplay, "show_step", interrupted)
+        code, out, err = call(capsys, "train", "mlp", "--epochs", 2, "--batch-size", 128, "--out", folder)
+        assert (code, out) == (130, "")
+        told = re.fullmatch("zoo: interrupted: `(.+)` continues the run\n", err)[1]
+        assert shlex.split(told) == ["zoo", "resume", str(folder)]
+        patch.setattr(runs.training, "fit", interrupted)
+        assert call(capsys, "train", "mlp", "--out", tmp_path / "other") == (130, "", "zoo: interrupted\n")
+        assert not (tmp_path / "other").exists()
+    Image.fromarray(np.full((8, 8), 9, np.uint8)).save(tmp_path / "grey.png")
+    for words in (["eval", folder], ["predict", folder, tmp_path / "grey.png"]):
+        code, out, err = call(capsys, *words)
+        assert code == 0
+        assert "%" in out
+        assert err == f"zoo: {folder} is not finished: this is its last checkpoint, after 0 whole epochs of 2\n"
+    code, out, err = call(capsys, *shlex.split(told)[1:])
+    assert code == 0
+    assert re.findall(r"^epoch \d/2", err, re.MULTILINE) == ["epoch 1/2", "epoch 2/2"]
 
 
 def test_the_module_is_the_command():
@@ -235,6 +345,7 @@ def test_the_module_is_the_command():
 def test_stats_compares_every_normalisation_and_draws_it(tmp_path, capsys):
     config, run = TrainConfig("convnet_bn"), RunFolder(tmp_path / "run")
     splits, state = loop.prepare(config)
+    run.folder.mkdir()
     run.start(RunRecord(config, splits.train.preprocessing, splits.train.num_classes))
     zoo.save(run.weights_path, state.variables, name=config.model)
     code, out, _ = call(capsys, "stats", run.folder)
@@ -243,6 +354,12 @@ def test_stats_compares_every_normalisation_and_draws_it(tmp_path, capsys):
     assert re.findall(r"^bn\d_\d", out, re.MULTILINE) == ["bn1_0", "bn1_1", "bn2_0", "bn2_1"]
     assert f"plot: {run.statistics_path}" in out
     assert run.statistics_path.read_bytes().startswith(b"\x89PNG")
+    run.statistics_path.unlink()
+    run.statistics_path.mkdir()
+    code, out, err = call(capsys, "stats", run.folder)
+    assert (code, err.count("\n")) == (0, 1)
+    assert "bn2_1" in out
+    assert err.startswith("zoo: no plot: ")
 
 
 def test_stats_of_a_net_without_normalisation_is_one_line(run, capsys):
@@ -263,9 +380,10 @@ def test_a_phone_picture_is_turned_upright_for_runs_and_for_models(run, tmp_path
     zoo.save(weights, variables, name="mlp", metadata={"preprocessing": '{"size": 32}'})
     for words in ((run,), ("mlp", "--weights", weights)):
         code, out, _ = call(capsys, "predict", words[0], tmp_path / "upright.png", tmp_path / "phone.png", *words[1:])
-        upright, phone = (re.split(r" {3,}", line.strip())[1:] for line in out.splitlines()[-3:-1])
+        upright, phone = (block.splitlines()[1:] for block in re.split(r"^(?=/)", out, flags=re.MULTILINE)[1:])
         assert code == 0
         assert upright == phone
+        assert len(upright) == 5
 
 
 def test_a_run_on_its_caller_s_own_images_is_one_line(tmp_path, capsys):

@@ -64,3 +64,15 @@ def test_shifted_images_are_images_moved_by_whole_pixels_over_black():
 def test_wrong_numbers_are_refused_before_the_first_batch(wrong):
     with pytest.raises(ValueError, match=r"-?[014]: it"):
         data.batches(data.load("digits").test, seed=0, epoch=0, **wrong)
+
+
+@pytest.mark.parametrize("number", [np.uint8, np.int8, np.int64])
+def test_numpy_s_small_integers_count_as_python_s_do(number):
+    test = data.load("digits").test
+    ours = list(data.batches(test, number(100), seed=0, epoch=0, max_shift=number(1)))
+    expected = list(data.batches(test, 100, seed=0, epoch=0, max_shift=1))
+    for one, other in zip(ours, expected, strict=True):
+        for key, array in other.items():
+            np.testing.assert_array_equal(one[key], array)
+    with pytest.raises(TypeError, match="float"):
+        data.batches(test, 64.0, seed=0, epoch=0)

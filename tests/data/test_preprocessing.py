@@ -118,10 +118,26 @@ def test_pictures_of_every_mode_have_the_channels_of_the_preprocessing(mode):
 
 
 def test_pictures_that_no_net_can_see_are_refused():
-    with pytest.raises(UserError, match="5000x1 is too elongated: cut out a part"):
+    with pytest.raises(UserError, match=r"5000x1 is too elongated.*: cut out a part"):
         prepare_picture(Image.new("RGB", (5000, 1)), Preprocessing())
     with pytest.raises(UserError, match="1 or 3 channels, the preprocessing has 2"):
         prepare_picture(picture(8, 8), Preprocessing(8, None, (0.5, 0.5), (1.0, 1.0)))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [np.ones((2, 8, 8, 1), np.uint8), np.ones((2, 8, 8, 3), np.float32), np.ones((2, 8, 8, 3), np.uint16)],
+)
+def test_a_batch_of_other_channels_or_numbers_is_refused(images):
+    with pytest.raises(UserError, match=r"images must be \[N, h, w, 3\] bytes, got "):
+        prepare_images(images, Preprocessing(8))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "1"])
+def test_a_net_of_one_channel_sees_pillow_s_grey(mode):
+    grey = np.asarray(picture(40, 30, mode).convert("L"), np.float32)
+    prepared = prepare_picture(picture(40, 30, mode), Preprocessing((30, 40), None, (0.5,), (0.25,)))
+    np.testing.assert_allclose(prepared[..., 0], (grey / 255 - 0.5) / 0.25, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", PRESETS)

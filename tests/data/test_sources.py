@@ -4,6 +4,7 @@ import gzip
 import re
 import struct
 
+import jax
 import numpy as np
 import pytest
 import sklearn.datasets
@@ -123,6 +124,79 @@ def test_an_unknown_source_suggests_the_nearest(source, guess):
     assert guess in str(caught.value)
 
 
+def write_idx(folder, names, labels=None):
+    """16 + 4 images of 5x7 pixels under `names`, training and test: images then labels; returns the images."""
+    written = []
+    for (images_name, labels_name), n in zip(names, (16, 4), strict=True):
+        images = np.random.default_rng(n).integers(0, 256, (n, 5, 7))
+        written.append(images)
+        found = np.arange(n) % 4 if labels is None else labels[len(written) - 1]
+        for name, array in ((images_name, images), (labels_name, found)):
+            content = idx(array)
+            (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    return written
+
+
+@pytest.mark.parametrize("separator", ["-", "."])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("test", ["t10k", "test"])
+@pytest.mark.parametrize("name", ["", "emnist-digits-", "fashion-"])
+def test_the_names_of_mnist_and_its_heirs_are_read(tmp_path, name, test, suffix, separator):
+    names = [
+        [f"{name}{split}-{what}{separator}idx{rank}-ubyte{suffix}" for what, rank in (("images", 3), ("labels", 1))]
+        for split in ("train", test)
+    ]
+    images = write_idx(tmp_path, names)
+    (tmp_path / "emnist-letters-mapping.txt").write_text("1 65 97")
+    for split, stored in zip(data.load(f"idx:{tmp_path}"), images, strict=True):
+        upright = stored.swapaxes(1, 2) if name.startswith("emnist") else stored  # EMNIST's readme, and TFDS'
+        np.testing.assert_array_equal(split.images[..., 0], upright)
+
+
+def emnist(which):
+    return [[f"emnist-{which}-{s}-{w}-ubyte.gz" for w in ("images-idx3", "labels-idx1")] for s in ("train", "test")]
+
+
+def test_of_several_sets_in_a_folder_one_is_named(tmp_path):
+    """The archive that NIST offers holds six."""
+    write_idx(tmp_path, emnist("digits"))
+    images = write_idx(tmp_path, emnist("letters"), [np.arange(16) % 8 + 1, np.arange(4) + 5])
+    with pytest.raises(UserError, match=r"holds emnist-digits, emnist-letters: name one .*idx:.*/emnist-digits"):
+        data.load(f"idx:{tmp_path}")
+    train, test = data.load(f"idx:{tmp_path}/emnist-letters")
+    np.testing.assert_array_equal(train.images[..., 0], images[0].swapaxes(1, 2))
+    np.testing.assert_array_equal(test.labels, [4, 5, 6, 7])
+    with pytest.raises(FileNotFoundError, match=r"no folder .*emnist-balanced'"):
+        data.load(f"idx:{tmp_path}/emnist-balanced")
+    (tmp_path / "emnist-letters-test-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no emnist-letters-test-labels-idx1-ubyte \(or"):
+        data.load(f"idx:{tmp_path}/emnist-letters")
+
+
+def test_labels_from_1_to_26_are_the_26_letters(tmp_path):
+    write_idx(tmp_path, emnist("letters"), [np.arange(1, 17), np.array([1, 16, 2, 3])])
+    train, test = data.load(f"idx:{tmp_path}")
+    np.testing.assert_array_equal(train.labels, np.arange(16))
+    np.testing.assert_array_equal(test.labels, [0, 15, 1, 2])
+    assert (train.num_classes, train.labels.dtype) == (16, np.int32)
+
+
+def test_labels_from_1_with_a_test_label_0_are_refused(tmp_path):
+    write_idx(tmp_path, emnist("letters"), [np.arange(1, 17), np.arange(4)])
+    with pytest.raises(UserError, match="there is none of class 0"):
+        data.load(f"idx:{tmp_path}")
+
+
+def test_256_classes_of_a_file_are_counted(tmp_path):
+    images = np.arange(256 * 4).reshape(256, 2, 2)
+    for split in ("train", "t10k"):
+        (tmp_path / f"{split}-images-idx3-ubyte").write_bytes(idx(images))
+        (tmp_path / f"{split}-labels-idx1-ubyte").write_bytes(idx(np.arange(256)))
+    train, test = data.load(f"idx:{tmp_path}")
+    assert train.num_classes == test.num_classes == 256
+    np.testing.assert_array_equal(test.labels, np.arange(256))
+
+
 def arrays(**changes):
     """Six RGB images of three classes for both splits, with some arrays replaced."""
     images, labels = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), np.uint8), np.arange(6) % 3
@@ -163,6 +237,20 @@ def test_256_classes_of_bytes_are_counted():
     labels = np.arange(256).astype(np.uint8)
     images = np.arange(256 * 4, dtype=np.int64).astype(np.uint8).reshape(256, 2, 2, 1)
     assert data.make_splits(images, labels, images, labels).train.num_classes == 256
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "<i2", ">i4", "u4", "i8", "u8"])
+def test_labels_of_every_integer_type_mean_the_same(dtype):
+    labels = (np.arange(6) % 3).astype(dtype)
+    train, test = data.make_splits(**arrays(train_labels=labels, test_labels=jax.numpy.asarray(np.arange(6) % 3)))
+    for split in (train, test):
+        assert split.labels.dtype == np.int32
+        np.testing.assert_array_equal(split.labels, np.arange(6) % 3)
+    labels[-1] = np.iinfo(dtype).max
+    with pytest.raises(UserError, match=rf"a train label is {labels[-1]}, but there is none of class 3"):
+        data.make_splits(**arrays(train_labels=labels))
+    with pytest.raises(UserError, match=rf"a test label is {labels[-1]}, but the train labels are 0 to 2"):
+        data.make_splits(**arrays(test_labels=labels))
 
 
 def test_a_channel_of_one_value_does_not_divide_by_zero():

@@ -59,6 +59,28 @@ def test_gradient_of_max_pool_goes_to_the_first_of_the_largest_pixels(size, wind
     np.testing.assert_allclose(pull_back(x, dout), expected, atol=1e-6)
 
 
+NAN, INF = float("nan"), float("inf")
+TORCH_S_GRADIENTS = [  # of max_pool2d on a CPU (torch 2.13.0) for the cotangent 1, 2, 3, ...
+    ([[1, NAN, 2], [NAN, 3, NAN], [4, 5, 6]], (2, 1, 0, False), [[0, 0, 0], [4, 0, 6], [0, 0, 0]]),
+    ([[INF, NAN], [1, INF]], (2, 2, 0, False), [[0, 1], [0, 0]]),
+    ([[NAN] * 3] * 3, (3, 1, 1, False), [[0, 0, 0], [0, 1, 5], [0, 11, 28]]),
+    ([[NAN] * 3] * 3, (3, 2, 1, True), [[0, 0, 0], [0, 1, 2], [0, 3, 4]]),
+    ([[-INF] * 3] * 3, (3, 1, 1, False), [[12, 9, 0], [15, 9, 0], [0, 0, 0]]),
+    ([[-INF] * 4] * 4, (3, 2, 1, False), [[1, 2, 0, 0], [3, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]),
+    ([[-INF] * 4] * 4, (2, 2, 0, False), [[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]),
+]
+
+
+@pytest.mark.parametrize(("x", "pool", "expected"), TORCH_S_GRADIENTS)
+def test_gradient_of_max_pool_where_nothing_is_largest_goes_where_torch_s_goes(x, pool, expected):
+    window, stride, padding, ceil = pool
+    x = jnp.asarray(x, jnp.float32).reshape(1, *np.shape(x), 1)
+    y, back = jax.vjp(lambda x: max_pool(x, window, stride, padding, ceil=ceil), x)
+    assert not np.isfinite(y).any()
+    (dx,) = back(jnp.arange(1.0, 1 + y.size).reshape(y.shape))
+    np.testing.assert_array_equal(dx[0, ..., 0], expected)
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("include", [True, False])
 @pytest.mark.parametrize(("window", "stride", "padding"), [(2, 2, 0), (3, 1, 1), (5, 3, 0)])
@@ -106,14 +128,25 @@ def test_pools_equal_torch_s(size, window, stride, padding, ceil):
     np.testing.assert_allclose(adaptive_avg_pool(jnp.asarray(x), (4, 3)), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        lambda x: max_pool(x, 3, 2, 1, ceil=True),
-        lambda x: avg_pool(x, 3, 2, 1, count_include_pad=False),
-        lambda x: adaptive_avg_pool(x, (2, 3)),
-    ],
-)
+POOLS = [
+    lambda x: max_pool(x, 3, 2, 1, ceil=True),
+    lambda x: avg_pool(x, 3, 2, 1, count_include_pad=False),
+    lambda x: adaptive_avg_pool(x, (2, 3)),
+]
+
+
+@pytest.mark.parametrize("layer", POOLS)
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_pool_exported_for_any_height_and_width_is_the_pool_of_each(layer, backward):
+    function = jax.jit(jax.grad(lambda x: jnp.sum(jnp.sin(layer(x)))) if backward else layer)
+    height, width = jax.export.symbolic_shape("h, w", constraints=["h >= 3", "w >= 3"])
+    exported = jax.export.export(function)(jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32))
+    for size in ((7, 9), (4, 3)):
+        x = jnp.asarray(rng.normal(size=(2, *size, 3)), jnp.float32)
+        np.testing.assert_allclose(exported.call(x), function(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", POOLS)
 def test_gradients_under_jit_equal_finite_differences(layer, float64):
     x = jnp.asarray(rng.normal(size=(2, 5, 6, 7)))
     check_grads(jax.jit(layer), (x,), order=1)

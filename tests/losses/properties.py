@@ -1,5 +1,6 @@
 """What can be true of a loss: one function a property, each given a case and numbers to draw its inputs with."""
 
+import inspect
 import itertools
 
 import jax
@@ -214,6 +215,52 @@ def answers_nan_for_a_label_that_is_no_class(case, rng):
         assert jnp.all(masked[0] == 0)
 
 
+def lets_a_masked_prediction_be_anything(case, rng):
+    """With the pattern that `reduce` names, where JAX alone would say `0 * NaN`."""
+    predictions, targets = case.draw(rng, 1.0)
+    mask = np.arange(len(targets)) % 2 == 0
+    valid = mask.reshape((-1,) + (1,) * (predictions.ndim - 1))
+
+    @jax.jit
+    def gradient(z):
+        return jax.grad(lambda z: losses.reduce(case.loss(jnp.where(valid, z, 1), targets), where=examples))(z)
+
+    examples = np.broadcast_to(mask.reshape((-1,) + (1,) * (case.loss(predictions, targets).ndim - 1)), mask.shape)
+    expected = gradient(predictions)
+    assert np.any(expected[mask] != 0)
+    for poison in (np.nan, np.inf, -np.inf):
+        assert_allclose(gradient(np.where(valid, predictions, np.float32(poison))), expected, rtol=0)
+    assert np.all(expected[~mask] == 0)
+
+
+def stops_no_search_for_nan(case, rng):
+    """Every single operation on healthy numbers is a number: in value and both gradients, on extremes too."""
+    predictions, targets = case.draw(rng, 1.0)
+    certain = case.perfect(targets).astype(np.float32)
+    extremes = [predictions, 0 * predictions, certain]
+    if case.draw.__name__ not in ("probability", "distribution"):
+        extremes += [-certain, 100 * predictions]
+    elif case.draw.__name__ == "probability":
+        extremes += [0 * predictions + 1]
+    with jax.debug_nans(True), jax.disable_jit():
+        for options in case.options:
+            for p in extremes:
+                jax.value_and_grad(lambda p, o=options: losses.reduce(case.loss(p, targets, **o)))(p)
+                gradient_of[case.loss](p, targets, **options)
+
+
+def takes_an_empty_batch(case, rng):
+    """Of which the mean is 0, and nothing divides by its size."""
+    predictions, targets = (a[:0] for a in case.draw(rng, 1.0))
+    for options in case.options:
+        if "where" in options and len(options["where"]) > 1:
+            options = {**options, "where": options["where"][:0]}
+        value, automatic, closed = value_and_both_gradients(case.loss, **options)(predictions, targets)
+        assert value.shape[0] == 0
+        assert automatic.shape == closed.shape == predictions.shape
+        assert losses.reduce(value) == 0
+
+
 def maps_over_a_new_axis(case, rng):
     """`vmap` over batches is the loop over batches; so does `jit` of `grad` of it."""
     batches = [case.draw(rng, 1.0) for _ in range(2)]
@@ -245,6 +292,27 @@ def does_not_broadcast(case, rng):
                 function(p, t)
             assert str(list(p.shape)) in str(error.value)
             assert str(list(t.shape)) in str(error.value)
+
+
+def takes_one_number_as_one_number(case, rng):
+    """An option that is a number is no array, which would broadcast; a double one does not raise the precision."""
+    predictions, targets = case.draw(rng, 1.0)
+    numbers = {
+        "beta": 1.0,
+        "delta": 1.0,
+        "label_smoothing": 0.1,
+        "epsilon": 2.0,
+        "smooth": 1.0,
+        "gamma": 2.0,
+        "alpha": 0.3,
+    }
+    for function in (case.loss, gradient_of[case.loss]):
+        for option in numbers.keys() & inspect.signature(function).parameters.keys():
+            with pytest.raises(UserError, match=rf"{option} \[6\] must be one number"):
+                function(predictions, targets, **{option: np.full(6, numbers[option], np.float32)})
+            with jax.enable_x64(True):
+                number = np.float64(numbers[option])
+                assert function(predictions, targets, **{option: number}).dtype == jnp.float32
 
 
 def refuses_integer_predictions(case, rng):

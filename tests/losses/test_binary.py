@@ -8,6 +8,7 @@ import pytest
 import sklearn.metrics
 from numpy.testing import assert_allclose
 
+from tests.losses.cases import value_and_both_gradients
 from zoo.errors import UserError
 from zoo.losses import (
     binary_cross_entropy,
@@ -69,6 +70,10 @@ def test_a_certain_mistake_costs_100_and_still_has_a_gradient():
     assert_allclose(gradient_of[binary_cross_entropy_with_probabilities](p, y), expected, rtol=1e-6)
 
 
+def test_a_probability_that_is_not_a_number_does_not_cost_100():
+    assert np.all(np.isnan(binary_cross_entropy_with_probabilities(np.full(2, np.nan, np.float32), np.array([0, 1]))))
+
+
 def test_the_smallest_probability_costs_its_logarithm():
     tiny = np.float32(1.2e-38)
     assert_allclose(binary_cross_entropy_with_probabilities(tiny, 1), -np.log(1.2e-38), rtol=1e-5)
@@ -82,6 +87,15 @@ def test_multilabel_cross_entropy_is_the_mean_of_the_labels_that_are_known():
     assert loss[5] == 0
     derivative = gradient(multilabel_cross_entropy, LOGITS, LABELS, where=where, **options)
     assert np.all(derivative[~where] == 0)
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_an_unknown_label_counts_for_nothing_whatever_it_holds(poison):
+    where = np.array([[True, True, False]] * 5 + [[False] * 3])
+    both = value_and_both_gradients(multilabel_cross_entropy, pos_weight=2.0, where=where)
+    spoilt = both(*(np.where(where, a, np.float32(poison)) for a in (LOGITS, SOFT)))
+    for got, want in zip(spoilt, both(LOGITS, SOFT), strict=True):
+        assert_allclose(got, want, rtol=0)
 
 
 def test_multilabel_cross_entropy_over_another_axis():

@@ -7,7 +7,7 @@ import optax
 import pytest
 from numpy.testing import assert_allclose
 
-from tests.losses.cases import one_hot
+from tests.losses.cases import one_hot, value_and_both_gradients
 from zoo.errors import UserError
 from zoo.losses import (
     dice,
@@ -86,6 +86,30 @@ def test_an_ignored_label_has_loss_and_gradient_0(ignored):
     assert np.all(gradient(softmax_cross_entropy, LOGITS, labels, **options)[~kept] == 0)
 
 
+def test_what_is_left_out_counts_for_nothing_whatever_it_holds():
+    """Logits, soft labels and weights, of classes and of whole examples; in value and both gradients."""
+    exists, kept = np.array([[True, True, True, False]]), LABELS != 3
+    weights = np.array([1, 2, 3, 4], np.float32)
+    soft = np.where(exists, 1 / 3, 0).astype(np.float32) * np.ones((6, 1), np.float32)
+    for poison in (np.nan, np.inf, -np.inf):
+        poison = np.float32(poison)
+        spoilt = {"where": exists, "class_weights": np.where(exists[0], weights, poison)}
+        clean = {"where": exists, "class_weights": weights}
+        logits = np.where(exists, LOGITS, poison)
+        for labels, bad_labels in ((LABELS % 3, LABELS % 3), (soft, np.where(exists, soft, poison))):
+            expected = value_and_both_gradients(softmax_cross_entropy, **clean)(LOGITS, labels)
+            for got, want in zip(
+                value_and_both_gradients(softmax_cross_entropy, **spoilt)(logits, bad_labels), expected, strict=True
+            ):
+                assert_allclose(got, want, rtol=0)
+        both = value_and_both_gradients(softmax_cross_entropy, ignore_label=3)
+        value, *gradients = both(np.where(kept[:, None], LOGITS, poison), LABELS)
+        assert np.all(value[~kept] == 0)
+        for got, want in zip(gradients, both(LOGITS, LABELS)[1:], strict=True):
+            assert_allclose(got, want, rtol=0)
+            assert np.all(got[~kept] == 0)
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_the_classes_may_be_on_any_axis(axis):
     logits, labels = RNG.normal(size=(2, 5, 3)).astype(np.float32), RNG.integers(0, 3, (2, 5))
@@ -157,6 +181,14 @@ def test_kl_divergence_takes_0_log_0_as_0():
     assert np.all(np.isfinite(gradient(kl_divergence, log_q, t)))
 
 
+def test_kl_divergence_does_not_take_nan_for_0():
+    """Torch says NaN; a comparison with 0 is false for both."""
+    log_q, t = np.log(np.array([0.5, 0.5], np.float32)), np.array([np.nan, 0.5], np.float32)
+    assert np.isnan(kl_divergence(log_q, t))
+    known = value_and_both_gradients(kl_divergence, where=np.array([False, True]))(np.where(t > 0, log_q, np.nan), t)
+    assert all(np.all(np.isfinite(number)) for number in known)
+
+
 def test_kl_divergence_over_another_axis():
     targets = RNG.dirichlet(np.ones(4), 6).astype(np.float32)
     log_q = np.asarray(jax.nn.log_softmax(LOGITS))
@@ -203,7 +235,14 @@ def test_dice_of_masked_pixels_is_that_of_the_others():
     expected = dice(logits[:, where[0]], labels[:, where[0]])
     assert_allclose(dice(logits, marked, where=where), expected, rtol=1e-6)
     assert np.all(gradient(dice, logits, marked, where=where)[~where] == 0)
-    assert np.all(dice(logits, labels, where=np.zeros_like(where)) == 0)
+    nothing = value_and_both_gradients(dice, where=np.zeros_like(where), smooth=0.0)(logits, labels)
+    assert all(np.all(number == 0) for number in nothing)
+    both = value_and_both_gradients(dice, where=where)
+    for poison in (np.nan, np.inf, -np.inf):
+        soft = np.where(where[..., None], one_hot(labels, 3), np.float32(poison))
+        spoilt = both(np.where(where[..., None], logits, np.float32(poison)), soft)
+        for got, want in zip(spoilt, both(logits, labels), strict=True):
+            assert_allclose(got, want, rtol=1e-6)
 
 
 def test_dice_names_what_is_wrong_with_its_inputs():

@@ -193,6 +193,40 @@ def test_bad_input_is_named():
         fit_logistic_regression(x.astype(int), y)
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (4, 0), (0, 0)])
+def test_without_examples_or_features_nothing_is_divided_by_0(shape):
+    w, b, x, y = np.ones(shape[1], np.float32), np.float32(0), np.ones(shape, np.float32), np.zeros(shape[0], int)
+    data = np.float32(np.log(2)) if shape[0] else 0
+    assert_allclose(logistic_loss(w, b, x, y, l2=1.0), data + shape[1] / 2, rtol=1e-6)
+    automatic = jax.grad(logistic_loss, (0, 1))(w, b, x, y, l2=1.0)
+    for got, want in zip(logistic_gradient(w, b, x, y, l2=1.0), automatic, strict=True):
+        assert_allclose(got, want, rtol=1e-6)
+    assert np.all(np.isfinite(logistic_hessian(w, b, x, y)))
+    if not shape[0]:
+        with pytest.raises(UserError, match=rf"x \[0, {shape[1]}\] has no examples"):
+            fit_logistic_regression(x, y)
+
+
+def test_no_operation_gives_nan_on_the_way():
+    w, b, x, y = problem(np.float32)
+    with jax.debug_nans(True), jax.disable_jit():
+        for scale in (0, 1, 1000):
+            jax.value_and_grad(logistic_loss)(scale * w, b, x, y, l1=0.1, l2=0.1)
+            logistic_gradient(scale * w, b, x, y, l1=0.1, l2=0.1)
+            logistic_hessian(scale * w, b, x, y, l2=0.1)
+        for solver in ("newton", "proximal"):  # optax's line search divides 0 by 0 on purpose
+            fit_logistic_regression(x, y, l2=0.3, solver=solver, max_steps=2)
+
+
+def test_a_penalty_is_one_number_in_the_precision_of_the_weights():
+    w, b, x, y = problem(np.float32)
+    for function in (logistic_loss, logistic_gradient, logistic_hessian):
+        with pytest.raises(UserError, match=r"l2 \[3\] must be one number"):
+            function(w, b, x, y, l2=np.ones(3, np.float32))
+    with jax.enable_x64(True):
+        assert logistic_loss(w, b, x, y, l1=np.float64(0.1), l2=np.float64(0.1)).dtype == jnp.float32
+
+
 def test_without_features_it_is_binary_cross_entropy():
     _, b, x, y = problem(np.float32)
     expected = jnp.mean(binary_cross_entropy(np.full(20, b), y))

@@ -68,6 +68,15 @@ FIXED = {
     ),
     p.survives_a_logit_of_minus_infinity: NO_INTEGER_LABELS,
     p.answers_nan_for_a_label_that_is_no_class: NO_INTEGER_LABELS,
+    p.lets_a_masked_prediction_be_anything: {},
+    p.stops_no_search_for_nan: {},
+    p.takes_an_empty_batch: {},
+    p.takes_one_number_as_one_number: each(
+        set(BY_NAME)
+        - {"smooth_l1", "huber", "softmax_cross_entropy", "poly_loss", "dice"}
+        - {"binary_cross_entropy", "multilabel_cross_entropy", "focal"},
+        "has no option that is a number",
+    ),
     p.maps_over_a_new_axis: {},
     p.is_smooth_at_its_joints: each(
         set(BY_NAME) - {"smooth_l1", "huber", "log_cosh"}, "one formula, or (l1, hinge) a corner on purpose"

@@ -46,6 +46,10 @@ def test_what_is_masked_may_be_nan():
     assert_allclose(derivative, [1 / 3, 0, 0, 2 / 3], rtol=1e-6)
 
 
+def test_reduce_of_an_empty_batch_is_0():
+    assert reduce(LOSS[:0]) == reduce(LOSS[:0], WHERE[:0], WEIGHTS[:0]) == 0
+
+
 def test_reduce_adds_half_precision_in_float32():
     ones = jnp.ones(4096, jnp.bfloat16)  # in bfloat16 the sum stops at 256
     assert reduce(ones) == 1
@@ -93,6 +97,12 @@ def test_a_missing_head_is_named_with_the_call_that_gives_it():
         loss((LOGITS, {"aux1": AUX1}), LABELS)
     with pytest.raises(TypeError, match=r"takes \(logits, ends\).*endpoints=\('aux1', 'aux2'\)"):
         loss(LOGITS, LABELS)
+
+
+def test_a_loss_of_a_head_does_not_broadcast_against_the_others():
+    loss = with_auxiliary(lambda logits, labels: jnp.mean(logits, -1, keepdims=len(logits) == 1), {"aux": 0.4})
+    with pytest.raises(UserError, match=r"the loss of aux \[1, 1\] and the loss of the logits \[5\]"):
+        loss((LOGITS, {"aux": AUX1[:1]}), LABELS)
 
 
 # Weight decay.

@@ -77,7 +77,7 @@ def test_the_paper_s_net_equals_torch_s_layers_put_together(size):
 
 @pytest.mark.parity
 @pytest.mark.parametrize("transform_input", [False, True])
-def test_other_sizes_and_renormalised_images_equal_torchvision(transform_input):
+def test_other_sizes_and_transformed_images_equal_torchvision(transform_input):
     fields = TEN | {"transform_input": transform_input}
     make = reference("torchvision/googlenet", init_weights=False, **fields)
     compare(make, "googlenet", (2, 97, 131, 3), fields=fields)

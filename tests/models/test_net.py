@@ -30,12 +30,41 @@ def shapes(name: str, images=IMAGES, **options):
         ("resnet20", ((2, 32, 32, 3), jnp.int32), "takes floating images, got int32"),
         ("lenet5", ((2, 15, 32, 1), jnp.float32), "LeNet5 needs images of at least 16x16, got 15x32: resize them"),
         ("convnet", ((2, 32, 3, 1), jnp.float32), "ConvNet needs images of at least 4x4, got 32x3: resize them"),
+        *(
+            (name, ((2, *shape), jnp.float32), r"images \[N, H, W, C\], and the shape .* looks like \[N, C, H, W\]")
+            for name in ("resnet50", "vgg11", "mlp")
+            for shape in ((3, 224, 224), (1, 28, 28), (4, 480, 640), (3, 640, 480))
+        ),
     ],
-    ids=["no batch", "bytes", "integers", "too low", "too narrow"],
 )
 def test_images_that_a_net_cannot_see_are_refused_with_their_shape_and_the_remedy(name, images, message):
     with pytest.raises(UserError, match=message):
         shapes(name, jax.ShapeDtypeStruct(*images))
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 6, 3), (32, 32, 12), (3, 3, 200), (1, 5000, 12), (1, 1, 64), (2, 2, 512), (200, 1, 256)]
+)
+def test_many_bands_and_few_pixels_are_images_too(shape):
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    assert shapes("resnet20", images)["params"]["conv1"]["kernel"].shape == (3, 3, shape[-1], 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_shape", "words"),
+    [
+        ("resnet20", (3, 32, 32), r"\[N, C, H, W\]"),
+        ("resnet20", (32, 32, 4), r"need conv1/kernel of shape \(3, 3, 4, 16\), .* have \(3, 3, 3, 16\)"),
+        ("googlenet", (32, 32, 1), r"need conv1/conv/kernel of shape \(7, 7, 1, 64\), .* have \(7, 7, 3, 64\)"),
+        ("mlp", (28, 28, 3), r"need fc1/kernel of shape \(28, 28, 3, 512\), .* have \(32, 32, 3, 512\)"),
+    ],
+)
+def test_images_other_than_those_of_init_are_refused_with_both_shapes_and_the_order_of_the_axes(
+    name, image_shape, words
+):
+    images, variables = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32), shapes(name)
+    with pytest.raises(UserError, match=rf"\[N, H, W, C\].*{words}"):
+        jax.eval_shape(partial(zoo.create(name).apply, train=False), variables, images)
 
 
 @pytest.mark.parametrize("endpoints", [("layer4",), ("layer1", "logits"), "layer1", "stem"])

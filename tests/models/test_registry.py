@@ -45,6 +45,16 @@ def test_model_has_the_published_number_of_multiply_adds(name):
     assert sum(layer.macs for layer in layers if not layer.auxiliary) == row.macs
 
 
+@pytest.mark.parametrize(("name", "traces"), [("resnet20", 1), ("googlenet", 2)], ids=["plain", "auxiliary heads"])
+def test_a_summary_traces_a_net_once_and_without_its_auxiliary_heads(name, traces, monkeypatch):
+    model, called = zoo.create(name), []
+    forward = type(model).forward
+    monkeypatch.setattr(type(model), "forward", lambda *args, **kwargs: called.append(1) or forward(*args, **kwargs))
+    layers, ends = summary.summarise(model, (64, 64, 3), ("stem", "features"))
+    assert (len(called), list(ends)) == (traces, ["stem", "features"])
+    assert any(layer.auxiliary for layer in layers) == (traces == 2)
+
+
 @every_model
 def test_endpoints_have_the_row_s_strides_and_channels(name):
     row, more = zoo.variant(name), 32  # a multiple of every stride: maps grow by exactly more / stride
@@ -118,7 +128,20 @@ def test_names_are_listed_in_natural_order_and_matched_by_shell_patterns():
     assert len(zoo.list_models()) == len(set(zoo.list_models()))
 
 
-@pytest.mark.parametrize(("wrong", "near"), [("resnet_50", "resnet50"), ("ResNet-18", "resnet18"), ("lenet", "lenet5")])
+@pytest.mark.parametrize(
+    ("wrong", "near"),
+    [
+        *[("resnet_50", "resnet50"), ("ResNet-18", "resnet18"), ("lenet", "lenet5"), ("VGG16", "vgg16")],
+        *[
+            ("resnet21", "resnet20"),
+            ("resnet33", "resnet32"),
+            ("resnet151", "resnet152"),
+            ("vgg15", "vgg16"),
+            ("resnet", "resnet18"),
+        ],
+        *[("densenet120", "densenet121"), ("preresnet21", "preresnet20"), ("densenet100", "densenet100_k12_bc")],
+    ],
+)
 def test_unknown_model_suggests_the_nearest_name(wrong, near):
     with pytest.raises(UserError, match=f"did you mean '{near}'") as caught:
         zoo.create(wrong)

@@ -204,6 +204,31 @@ def test_variance_survives_a_mean_that_dwarfs_the_deviation(mean, deviation):
     chex.assert_trees_all_close(fast, batch_norm_backward(jnp.asarray(dout), cache), rtol=5e-3, atol=5e-3)
 
 
+@pytest.mark.parametrize("options", [{}, {"where": jnp.arange(512) % 7 > 0, "group_size": 256}], ids=["", "groups"])
+@pytest.mark.parametrize(("mean", "deviation"), [(1e18, 1e17), (3e19, 3e18), (0, 8e18), (-1e20, 1e18)])
+def test_sums_that_overflow_spoil_neither_output_nor_gradients(mean, deviation, options):
+    """Squares of 1e18 add up to more than float32 holds, though the variance would fit; float64 knows the answer."""
+    x, scale, bias, dout = (np.asarray(a) for a in arrays((512, 3), 0, jnp.float32, 0.0, 1.0))
+    x = (mean + deviation * x.astype(np.float64)).astype(np.float32)
+    where, group_size = options.get("where"), options.get("group_size", 512)
+    ours, (dx, *grads) = pull_back(lambda *a, **o: (batch_norm(*a, **o)[0],), (x, scale, bias), dout, **options)
+    _, *statistics = jax.jit(functools.partial(batch_norm, **options))(x, None, None)
+    with jax.enable_x64(True):
+        wide = tuple(jnp.asarray(a, jnp.float64) for a in (x, scale, bias))
+        groups = np.split(np.arange(512), 512 // group_size)
+
+        def slow(x, scale, bias):
+            masks = [None if where is None else where[rows] for rows in groups]
+            return (jnp.concatenate([definition(x[r], scale, bias, m)[0] for r, m in zip(groups, masks, strict=True)]),)
+
+        exact, (exact_dx, *exact_grads) = pull_back(slow, wide, jnp.asarray(dout, jnp.float64))
+        _, *exact_statistics = definition(*wide, where)
+        chex.assert_trees_all_close(ours, exact, rtol=1e-3, atol=1e-3)
+        chex.assert_trees_all_close(statistics, exact_statistics, rtol=1e-3)
+        chex.assert_trees_all_close(grads, exact_grads, rtol=1e-2, atol=2e-2)
+        np.testing.assert_allclose(dx * deviation, exact_dx * deviation, rtol=1e-2, atol=1e-3)
+
+
 def test_one_outlier_where_the_shift_is_sampled_does_not_spoil_the_variance():
     x = np.array(arrays((8, 14, 14, 2), 0, jnp.float32, 1e4, 1.0)[0])
     x[0, 7, 7] = 0
@@ -235,11 +260,12 @@ def test_constant_channels_and_single_elements_are_finite_and_become_the_bias(x)
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (6, 5, 4, 2)])
-@pytest.mark.parametrize("garbage", [np.nan, np.inf])
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, -np.inf, 3e38])
 def test_padded_rows_count_for_nothing_whatever_they_hold(shape, garbage):
+    """Neither they nor what comes back to them."""
     x, scale, bias, dout = arrays(shape)
     where = jnp.array([True, False, True, True, False, True])
-    x = x.at[1].set(garbage).at[4].set(garbage)
+    x, dout = (a.at[1].set(garbage).at[4].set(garbage) for a in (x, dout))
     outputs, (dx, *grads) = pull_back(batch_norm, (x, scale, bias), dout, where=where)
     kept, (dx_kept, *grads_kept) = pull_back(definition, (x[where], scale, bias), dout[where])
     chex.assert_trees_all_close((outputs[0][where], *outputs[1:]), kept, atol=1e-5)

@@ -62,6 +62,32 @@ def test_running_variance_is_unbiased_and_left_alone_by_fewer_than_two_elements(
     np.testing.assert_allclose([updates["batch_stats"][k][0] for k in ("mean", "var")], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("options", [{}, {"statistics": "running"}, {"group_size": 3}], ids=str)
+def test_masked_rows_change_nothing_whatever_they_hold(garbage, options):
+    """Output, running statistics, and the gradients of x and of the parameters: those of other garbage."""
+    x, scale, bias, dout = arrays((6, 3, 2))
+    norm, variables = module_and_variables(x)
+    variables["params"] = {"scale": scale, "bias": bias}
+    where = jnp.array([True, False, True, True, True, False])
+
+    def step(garbage):
+        filled, pulled = (a.at[1].set(garbage).at[5].set(garbage) for a in (x, dout))
+
+        def apply(params, x):
+            call = {"train": True, "mutable": ["batch_stats"], "where": where, **options}
+            return norm.apply({**variables, "params": params}, x, **call)
+
+        y, back, updates = jax.vjp(apply, variables["params"], filled, has_aux=True)
+        return y, back(pulled), updates
+
+    y, (_, dx), _ = outcome = step(garbage)
+    chex.assert_trees_all_equal(outcome, step(0.0))
+    chex.assert_tree_all_finite(outcome)
+    np.testing.assert_array_equal(y[~where], 0)
+    np.testing.assert_array_equal(dx[~where], 0)
+
+
 def test_running_statistics_pass_on_no_gradient():
     x = arrays((4, 3))[0]
     norm, variables = module_and_variables(x)

@@ -92,6 +92,33 @@ def test_comparison_says_what_it_cannot_do(net):
         compare_statistics(NoNorm(), {"params": {"Dense_0": dense_variables["params"]}}, {"image": x})
 
 
+TRACES: list[tuple[int, ...]] = []
+
+
+class Counted(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        TRACES.append(x.shape)
+        x = BatchNorm(name="z")(nn.Dense(4)(x), train=train)
+        return BatchNorm(name="a", epsilon=1e-3)(x, train=train)
+
+
+def test_a_model_and_its_shapes_are_compiled_once():
+    x = 3 * jax.random.normal(jax.random.key(1), (24, 5)) + 2
+    variables = Counted().init(jax.random.key(0), x, train=False)
+    TRACES.clear()
+    for factor in (1, 2, 3):  # another model of equal fields, other variables, another batch
+        scaled = jax.tree.map(lambda leaf, factor=factor: leaf * factor, variables)
+        rows = compare_statistics(Counted(), scaled, {"image": factor * x})
+    assert [row.layer for row in rows] == ["z", "a"]  # as called, not as sorted
+    assert len(TRACES) == 1
+    compare_statistics(Counted(), variables, {"image": x[:7]})
+    assert len(TRACES) == 2
+    recalibrate(Counted(), variables, [{"image": x}])
+    recalibrate(Counted(), variables, [{"image": x}])
+    assert len(TRACES) == 3  # with the running statistics, another function
+
+
 def test_rows_of_a_zoo_model_in_call_order_as_table():
     model, x = zoo.create("resnet20", num_classes=10), jnp.ones((2, 16, 16, 3))
     variables = jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(x)

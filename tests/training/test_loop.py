@@ -38,12 +38,12 @@ def test_a_finished_run_has_its_four_files_and_no_other(mlp):
 
 
 def test_the_same_seed_gives_the_same_numbers_also_after_a_start_that_was_interrupted(mlp, tmp_path):
-    def at_once(progress):
+    def at_once(progress, state):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         zoo.fit(MLP, tmp_path / "run", on_step=at_once)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoint.safetensors", "config.json"]
     resume(tmp_path / "run")
     assert read_run(tmp_path / "run") == read_run(mlp[0])
 
@@ -97,7 +97,7 @@ def test_training_figures_are_means_over_the_images_not_over_the_batches(mlp):
     assert result.history[0].train_loss == epoch[-1].loss == pytest.approx(sums.sum() / 1442, rel=1e-12)
 
 
-def interrupt(progress):
+def interrupt(progress, state):
     if progress.epoch == 2:
         raise KeyboardInterrupt
 
@@ -107,11 +107,12 @@ def test_an_interrupted_run_is_not_finished_and_resumes_to_the_same_bits(normali
     with pytest.raises(KeyboardInterrupt):
         zoo.fit(NORMALISED, folder, on_step=interrupt)
     assert not RunFolder(folder).weights_path.exists()
-    with pytest.raises(ValueError, match=r"run is not finished: zoo\.training\.resume continues it"):
-        RunFolder(folder).restore()
+    restored = RunFolder(folder).restore()
+    assert (restored.finished, [row.epoch for row in restored.history]) == (False, [1])
     epochs = []
-    resume(folder, on_epoch=epochs.append)
-    assert [row.epoch for row in epochs] == [2]
+    resume(folder, on_epoch=lambda row, state: epochs.append(row.epoch))
+    assert epochs == [2]
+    assert RunFolder(folder).restore().finished
     assert read_run(folder) == read_run(normalised[0])
     with pytest.raises(ValueError, match="is finished, after 2 epochs"):
         resume(folder)
@@ -120,7 +121,7 @@ def test_an_interrupted_run_is_not_finished_and_resumes_to_the_same_bits(normali
 def test_a_killed_process_leaves_a_run_that_can_be_resumed(tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "zoo", "train", "mlp", "--epochs", "500", "--out", str(folder)]
-    here = Path(__file__).parents[1]
+    here = Path(__file__).parents[2]
     process = subprocess.Popen(command, cwd=here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not RunFolder(folder).metrics_path.exists():
         assert process.poll() is None
@@ -130,7 +131,7 @@ def test_a_killed_process_leaves_a_run_that_can_be_resumed(tmp_path):
     assert not RunFolder(folder).weights_path.exists()
     done = len(RunFolder(folder).metrics_path.read_text().splitlines())
 
-    def enough(row):
+    def enough(row, state):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -192,12 +193,6 @@ def test_overwriting_takes_the_finished_look_from_the_old_run_first(mlp, tmp_pat
     assert RunFolder(folder).read().config.seed == 5
 
 
-def test_a_training_that_diverges_says_so_and_stays_unfinished(tmp_path):
-    with pytest.raises(ValueError, match=r"loss is nan in epoch \d: choose a smaller lr than 1e\+20"):
-        zoo.fit(replace(MLP, lr=1e20), tmp_path / "run")
-    assert not RunFolder(tmp_path / "run").weights_path.exists()
-
-
 @pytest.mark.parametrize(
     ("model", "image_size", "expected"), [("lenet5_relu", None, 32), ("lenet5_relu", 16, 16), ("mlp", None, 8)]
 )
@@ -223,9 +218,9 @@ def test_fit_takes_the_caller_s_own_images_and_optimiser(tmp_path):
     """The first step is the optimiser's own on the first batch, by hand."""
     own = make_own_parts()
     steps = []
-    zoo.fit(replace(MLP, epochs=1, batch_size=2000), tmp_path / "run", **own, on_step=steps.append)
+    config = replace(MLP, epochs=1, batch_size=2000)
+    zoo.fit(config, tmp_path / "run", **own, on_step=lambda progress, state: steps.append(progress))
     assert [step.images for step in steps] == [721]
-    config = replace(MLP, batch_size=2000)
     _, state = prepare(config, own["splits"])
     batch = next(data.batches(own["splits"].train, 2000, seed=0, epoch=1, max_shift=1))
 
@@ -263,7 +258,7 @@ def test_a_run_with_the_caller_s_own_parts_is_resumed_with_them_alone(tmp_path):
 def test_an_edited_config_does_not_finish_a_run(tmp_path, edit, message):
     folder = tmp_path / "run"
 
-    def stop(row):
+    def stop(row, state):
         if row.epoch == 2:
             raise KeyboardInterrupt
 
@@ -271,18 +266,8 @@ def test_an_edited_config_does_not_finish_a_run(tmp_path, edit, message):
         zoo.fit(replace(MLP, epochs=3), folder, on_epoch=stop)
     record = json.loads((folder / "config.json").read_text())
     record["config"] |= edit
+    del record["digest"]  # or the edit itself is refused
     (folder / "config.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=message):
         resume(folder)
     assert not RunFolder(folder).weights_path.exists()
-
-
-def test_without_matplotlib_a_run_is_finished_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    result = zoo.fit(replace(MLP, epochs=1), tmp_path / "run")
-    assert result.curves is None
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "config.json",
-        "metrics.jsonl",
-        "weights.safetensors",
-    ]

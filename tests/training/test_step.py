@@ -286,15 +286,3 @@ def test_options_around_a_compiled_step_are_neither_ignored_nor_kept(batch):
         np.testing.assert_allclose(inside, expected, rtol=1e-4, atol=1e-5)
         assert np.abs(inside - free).max() > 1e-3
         np.testing.assert_array_equal(normalise(state.variables, batch["image"]), free)
-
-
-def test_image_shape_with_a_batch_axis_is_refused():
-    with pytest.raises(ValueError, match="without the batch"):
-        zoo.create_train_state(Small(), jax.random.key(0), optax.sgd(0.1), (1, 5, 5, 2))
-
-
-def test_state_can_be_made_under_jit_and_eval_shape():
-    shapes = jax.eval_shape(state_of)
-    state = jax.jit(state_of)()
-    chex.assert_trees_all_equal_shapes_and_dtypes(state.params, shapes.params)
-    chex.assert_trees_all_close(state.params, state_of().params, rtol=1e-5)

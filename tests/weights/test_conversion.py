@@ -17,9 +17,7 @@ def test_convert_notes_the_preprocessing_and_predict_and_convert_find_it(tmp_pat
     variables = weights.from_torch(NAME, state_dict_of())
     np.savez(tmp_path / "w.npz", **weights.to_torch(NAME, variables))
     path, again = tmp_path / "w.safetensors", tmp_path / "again.safetensors"
-    with pytest.raises(
-        ValueError, match=r"w\.npz does not say how its pictures are prepared: pass preprocessing"
-    ):
+    with pytest.raises(ValueError, match=r"w\.npz does not say how its pictures are prepared: pass preprocessing"):
         find_preprocessing(NAME, tmp_path / "w.npz")
     conversion.convert(NAME, tmp_path / "w.npz", path, layout="torchvision", preprocessing="caffe")
     conversion.convert(NAME, path, again)

@@ -9,6 +9,7 @@ import zoo
 from tests.weights.test_state_dict import NAME, state_dict_of
 from zoo.data import Preprocessing
 from zoo.data.preprocessing import format_preprocessing
+from zoo.errors import UserError
 from zoo.weights import files, find_preprocessing
 from zoo.weights.prediction import PREPROCESSING
 
@@ -68,6 +69,68 @@ def test_no_picture_is_no_prediction(trained):
     assert zoo.predict(*trained, [], SMALL) == []
 
 
+def grey_pictures():
+    return [picture.convert("L") for picture in pictures(2)]
+
+
+def test_a_net_loaded_for_grey_images_says_of_grey_pictures_what_its_colour_net_says(trained):
+    model, variables = trained
+    grey = zoo.from_torch(NAME, zoo.to_torch(NAME, variables), grayscale=True)
+    equal = Preprocessing(16, 0.8, (0.4, 0.4, 0.4), (0.2, 0.2, 0.2))
+    for expected, best in zip(
+        zoo.predict(model, variables, grey_pictures(), equal),
+        zoo.predict(model, grey, grey_pictures(), equal),
+        strict=True,
+    ):
+        assert [label for label, _ in best] == [label for label, _ in expected]
+        np.testing.assert_allclose([p for _, p in best], [p for _, p in expected], rtol=1e-3)
+
+
+def test_a_net_for_grey_images_gets_colour_pictures_grey_and_averaged(trained):
+    _, variables = trained
+    model, grey = zoo.create(NAME), zoo.from_torch(NAME, zoo.to_torch(NAME, variables), grayscale=True)
+    preprocessing = Preprocessing(20, None)
+    picture = pictures(1)[0].resize((20, 20))
+    pixels = np.asarray(picture.convert("L"), np.float64)[None, ..., None] / 255
+    images = (pixels - (0.485 + 0.456 + 0.406) / 3) / ((0.229 + 0.224 + 0.225) / 3)
+    logits = np.asarray(model.apply(grey, images.astype(np.float32), train=False))[0]
+    softmax = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    (best,) = zoo.predict(model, grey, [picture], preprocessing, top=10)
+    np.testing.assert_allclose([p for _, p in best], np.sort(softmax)[::-1], rtol=1e-3, atol=1e-6)
+    assert zoo.predict(model, grey, [], preprocessing) == []
+
+
+def test_lenet5_predicts_with_the_preprocessing_of_colour_pictures():
+    model, size = zoo.create("lenet5"), zoo.variant("lenet5").image_size
+    variables = zoo.from_torch("lenet5", state_dict_of("lenet5", (size, size, 1)))
+    (best,) = zoo.predict(model, variables, pictures(1), Preprocessing(size))
+    assert len(best) == 5
+
+
+def test_a_preprocessing_that_the_net_does_not_take_is_one_line(trained):
+    with pytest.raises(UserError) as error:
+        zoo.predict(*trained, pictures(1), Preprocessing(16, mean=(0.5,), std=(0.5,)))
+    assert "\n" not in str(error.value)
+    model = zoo.create("mlp")
+    variables = zoo.from_torch("mlp", state_dict_of("mlp"))
+    with pytest.raises(UserError, match=r"16, 16, 3\).*pass") as error:
+        zoo.predict(model, variables, pictures(1), SMALL)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_answers_that_are_not_numbers_are_not_given(trained, value):
+    model, variables = trained
+    variables["params"]["fc"]["bias"] *= value
+    with pytest.raises(UserError, match="the net's answers are not numbers: zoo"):
+        zoo.predict(model, variables, pictures(1), SMALL)
+
+
+def test_labels_may_be_an_array(trained):
+    (best,) = zoo.predict(*trained, pictures(1), SMALL, labels=np.array(list("abcdefghij")), top=10)
+    assert {label for label, _ in best} == set("abcdefghij")
+
+
 def test_as_many_labels_as_classes_are_needed(trained):
     with pytest.raises(ValueError, match="9 labels for 10 classes"):
         zoo.predict(*trained, pictures(1), SMALL, labels=list("abcdefghi"))
@@ -83,7 +146,5 @@ def test_preprocessing_is_what_is_given_else_noted_else_published(tmp_path):
     assert find_preprocessing("resnet18") == published.preprocessing
     assert find_preprocessing("resnet18", published.source) == published.preprocessing
     files.save(path, variables, name=NAME)
-    with pytest.raises(
-        ValueError, match=r"how its pictures are prepared: pass preprocessing: torchvision"
-    ):
+    with pytest.raises(ValueError, match=r"how its pictures are prepared: pass preprocessing: torchvision"):
         find_preprocessing(NAME, path)

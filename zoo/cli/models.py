@@ -4,7 +4,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from zoo.cli.terminal import format_shape, make_table, write
+from zoo.cli.terminal import format_shape, make_table, working, write
 from zoo.errors import UserError
 from zoo.models import registry, summary
 
@@ -18,11 +18,12 @@ def list_(pattern: Annotated[Positional[str], arg(metavar="GLOB")] = "*") -> Non
     names = registry.list_models(pattern)
     if not names:
         raise UserError(f"no model matches {pattern!r}", "`zoo list` shows all models")
-    table = make_table("model", "parameters>", "multiply-adds>", "input>", "paper")
+    table = make_table("model", "parameters>", "multiply-adds>", "input>", "paper", "arXiv")
     for name in names:
         row = registry.variant(name)
         size = f"{row.image_size}x{row.image_size}x{row.channels}"
-        table.add_row(name, f"{row.params:,}", f"{row.macs:,}", size, row.paper)
+        paper, _, number = row.paper.partition(", arXiv:")
+        table.add_row(name, f"{row.params:,}", f"{row.macs:,}", size, paper, number)
     write(table)
 
 
@@ -42,17 +43,18 @@ def show(
     if size < 1:
         raise UserError(f"image_size is {size}", "it must be at least 1")
     net, image_shape = registry.create(model), (size, size, row.channels)
-    layers = summary.layers(net, image_shape)
-    table = make_table("layer", "type", "output>", "parameters>", "multiply-adds>")
+    with working(f"tracing {model}"):
+        layers, endpoints = summary.summarise(net, image_shape, tuple(row.endpoints))
+    table = make_table("layer", "output>", "parameters>", "multiply-adds>", "type")
     for layer in layers:
         type_ = f"{layer.type} (auxiliary)" if layer.auxiliary else layer.type
         numbers = f"{layer.params:,}", f"{layer.macs:,}" if layer.macs else ""
-        table.add_row(layer.path, type_, format_shape(layer.shape), *numbers)
+        table.add_row(layer.path, format_shape(layer.shape), *numbers, type_)
     table.add_section()
     macs = sum(layer.macs for layer in layers if not layer.auxiliary)
-    table.add_row("total", "", "", f"{sum(layer.params for layer in layers):,}", f"{macs:,}", style="bold")
+    table.add_row("total", "", f"{sum(layer.params for layer in layers):,}", f"{macs:,}", "", style="bold")
     ends = make_table("endpoint", "shape>")
-    for name, shape in summary.endpoints(net, image_shape, tuple(row.endpoints)).items():
+    for name, shape in endpoints.items():
         ends.add_row(name, format_shape(shape))
     notes = (row.paper, row.departures and f"departs from it: {row.departures}", f"input {format_shape(image_shape)}")
-    write(f"{model}: " + "; ".join(note for note in notes if note), table, ends)
+    write(f"{model}: " + "; ".join(note for note in notes if note), "", table, "", ends)

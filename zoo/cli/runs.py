@@ -1,18 +1,21 @@
 """`zoo train`, `resume`, `eval` and `stats`: all that has to do with a run folder."""
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
+from rich.table import Table
 from tyro.conf import arg
 
 from zoo import plots, training
-from zoo.cli.terminal import ProgressDisplay, make_table, write
-from zoo.data import Dataset, batches, load
+from zoo.cli.terminal import ProgressDisplay, describe, make_table, warn, working, write
+from zoo.data import SOURCES, Dataset, batches, load
 from zoo.errors import UserError
-from zoo.norm import Statistics, compare_statistics, format_statistics
+from zoo.norm import LayerStatistics, Statistics, compare_statistics
 from zoo.training import RunFolder, TrainConfig, Trained
 
 NO_PLOT = "no plot: matplotlib is missing, `pip install 'jax-cnn-zoo[plot]'` brings it"
@@ -45,54 +48,87 @@ def train(
         out: The run folder to make.
         overwrite: Replace the run that is in the folder.
     """
-    config = TrainConfig(**asdict(recipe))
+    config = TrainConfig(**asdict(replace(recipe, data=_resolve_data(recipe.data))))
     folder = Path("runs", config.model) if out is None else out
     _show_training(folder, config.epochs, partial(training.fit, config, folder, overwrite=overwrite))
 
 
-def resume(run: RunPath) -> None:
+def resume(
+    run: RunPath,
+    *,
+    lr: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None,
+) -> None:
     """Continue an interrupted run, to the same numbers as if it had not been interrupted.
 
     Args:
         run: The run folder.
+        lr: Another highest learning rate from here on: for a run whose loss was no number any more.
     """
-    _show_training(run, RunFolder(run).read().config.epochs, partial(training.resume, run))
+    _show_training(run, RunFolder(run).read().config.epochs, partial(training.resume, run, lr=lr))
+
+
+def restore(run: Path) -> Trained:
+    """What a run has learnt; if there is more to come, it says so."""
+    with working("loading"):
+        trained = RunFolder(run).restore()
+    if not trained.finished:
+        done, epochs = len(trained.history), trained.record.config.epochs
+        warn(f"{run} is not finished: this is its last checkpoint, after {done} whole epochs of {epochs}")
+    return trained
 
 
 def eval_(run: RunPath, *, statistics: Literal["running", "batch", "both"] = "both") -> None:
-    """Test a finished run: with the running statistics, with those of each test batch, or with both.
+    """Test a run: with the running statistics, with those of each test batch, or with both.
 
     Args:
         run: The run folder.
         statistics: What the normalisations of the net use.
     """
-    trained = RunFolder(run).restore()
+    trained = restore(run)
     test, config = _load_test_images(trained), trained.record.config
-    chosen = get_args(Statistics) if statistics == "both" else (statistics,)
+    chosen: tuple[Statistics, ...] = ("running", "batch") if statistics == "both" else (statistics,)
     steps = {name: training.make_eval_step(training.make_loss(config), statistics=name) for name in chosen}
-    _write_results(
-        {name: training.evaluate(step, trained.state, test, config.batch_size) for name, step in steps.items()}
-    )
+    with working("testing"):
+        results = {
+            name: training.evaluate(step, trained.state, test, config.batch_size) for name, step in steps.items()
+        }
+    _write_results(results)
 
 
 def stats(run: RunPath) -> None:
-    """Compare a test batch's statistics with a finished run's running ones, normalisation by normalisation.
+    """Compare a test batch's statistics with a run's running ones, normalisation by normalisation.
 
     Args:
         run: The run folder.
     """
-    folder = RunFolder(run)
-    trained = folder.restore()
+    trained, path = restore(run), RunFolder(run).statistics_path
     batch = next(batches(_load_test_images(trained), trained.record.config.batch_size, seed=0, epoch=0))
-    rows = compare_statistics(trained.model, trained.state.variables, batch)
+    with working("comparing"):
+        rows = compare_statistics(trained.model, trained.state.variables, batch)
     title = f"{batch['mask'].sum()} test images against the running statistics"
-    write(f"{title}:", format_statistics(rows))
+    write(f"{title}:", _tabulate(rows))
     try:
-        plots.write_plot(plots.plot_statistics(rows, title=title), folder.statistics_path)
+        plots.write_plot(plots.plot_statistics(rows, title=title), path)
     except ModuleNotFoundError:
         write(NO_PLOT)
+    except Exception as error:  # the table is what was asked for
+        warn(f"no plot: {describe(error)}")
     else:
-        write(f"plot: {folder.statistics_path}")
+        write(f"plot: {path}")
+
+
+def _tabulate(rows: Sequence[LayerStatistics]) -> Table:
+    table = make_table("layer", "mean off by>", "at most>", "variance times>", "from>", "to>", "channels>")
+    for row in rows:
+        numbers = (row.distance, row.max_distance, row.variance_ratio, row.min_ratio, row.max_ratio)
+        table.add_row(row.layer, *(f"{number:.3f}" for number in numbers), str(row.channels))
+    return table
+
+
+def _resolve_data(data: str) -> str:
+    """A source whose folder is found again from another working directory."""
+    name, _, folder = data.partition(":")
+    return f"{name}:{Path(folder).expanduser().absolute()}" if folder and f"{name}:FOLDER" in SOURCES else data
 
 
 def _load_test_images(trained: Trained) -> Dataset:
@@ -116,8 +152,11 @@ def _show_training(folder: Path, epochs: int, start: Callable[..., training.Resu
         with ProgressDisplay(epochs) as display:
             result = start(on_step=display.show_step, on_epoch=display.show_epoch)
     except KeyboardInterrupt:
-        hint = f"`zoo resume {folder}` continues the run" if run.config_path.exists() else ""
+        resumable = run.config_path.exists() and not run.weights_path.exists()
+        hint = f"`zoo resume {shlex.quote(str(folder))}` continues the run" if resumable else ""
         raise KeyboardInterrupt(hint) from None
+    if display.failure:
+        write(f"the progress was not shown to its end: {describe(display.failure)}")
     last = result.history[-1]
     _write_results(
         {
@@ -125,11 +164,14 @@ def _show_training(folder: Path, epochs: int, start: Callable[..., training.Resu
             "batch": {"loss": last.test_loss_batch, "accuracy": last.test_accuracy_batch},
         }
     )
-    write(NO_PLOT if result.curves is None else f"curves: {result.curves}")
+    if result.curves:
+        write(f"curves: {result.curves}")
+    elif find_spec("matplotlib") is None:
+        write(NO_PLOT)
     write(f"weights: {run.weights_path}")
 
 
-def _write_results(results: dict[str, dict[str, float]]) -> None:
+def _write_results(results: Mapping[Statistics, Mapping[str, float]]) -> None:
     table = make_table("statistics", "test loss>", "test accuracy>")
     for name, means in results.items():
         table.add_row(name, f"{means['loss']:.4f}", f"{means['accuracy']:.2%}")

@@ -1,82 +1,237 @@
-"""What the command prints: tables to stdout, the progress of a training to stderr."""
+"""What the command prints: tables to stdout; progress, warnings and errors to stderr.
 
+Everything goes through a `_Console`. What a name or a file smuggles in, and what the terminal has no character for, is
+printed escaped; a stream that is gone falls silent, because printing is never worth a training.
+"""
+
+import os
 import sys
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
+from zoo.cli import interrupts
 from zoo.training import Epoch
 from zoo.training import Progress as EpochProgress
 
+ENDLESS = 100_000  # columns of a pipe: nothing is folded or left out there
+GAP, LEGIBLE = 2, 16  # columns between two columns of a table, and what can be read of a text that is cut
+SILENCE = 30.0  # seconds without a line, within an epoch, where there is no bar to look at
+
+
+class _Stream:
+    """stdout or stderr: after its first failure it writes nowhere and remembers why."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+        self.failure: Exception | None = None
+        self.encoding = file.encoding or "utf-8"
+
+    def write(self, text: str) -> int:
+        self._try(self.file.write, text.encode(self.encoding, "replace").decode(self.encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self.file.flush)
+
+    def isatty(self) -> bool:
+        return not self.file.closed and self.file.isatty()
+
+    def fileno(self) -> int:
+        return self.file.fileno()
+
+    def _try(self, action: Callable[..., object], *arguments: str) -> None:
+        if self.failure is not None:
+            return
+        try:
+            action(*arguments)
+        except (OSError, ValueError) as failure:  # a ValueError says that the file is closed
+            self.failure = failure
+            # What waits in the buffer would fail once more when Python ends.
+            with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:  # noqa: PTH123
+                os.dup2(nowhere.fileno(), self.file.fileno())
+
+
+class _Console(Console):
+    """As wide as the terminal; text is taken as it is, without markup."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.stream = _Stream(file)
+        width = None if self.stream.isatty() else ENDLESS
+        super().__init__(file=cast("TextIO", self.stream), width=width, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Every string that is printed, or stands in a table, comes through here."""
+        return super().render_str(escape(text, self.encoding), **options)
+
+    def write_line(self, text: str) -> None:
+        """Broken at spaces alone, so that numbers and paths stay whole; a pipe gets one line."""
+        shown = escape(text, self.encoding)
+        for line in textwrap.wrap(shown, self.width, break_long_words=False, break_on_hyphens=False) or [""]:
+            self.print(line, soft_wrap=True)
+
 
 class ProgressDisplay:
-    """A progress bar on stderr, and a line above it for every finished epoch."""
+    """A progress bar on stderr, and a line above it for every finished epoch; without a terminal, lines alone."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
-        console = make_console(stderr=True)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}"),
-            TextColumn("{task.fields[speed]:,.0f} images/s"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,  # the epochs' lines are printed all the same
+        self.console = _Console(sys.stderr)
+        columns = (  # each from the width at which there is room for it
+            (0, TextColumn("{task.description}")),
+            (60, BarColumn()),
+            (0, TextColumn("{task.fields[means]}")),
+            (80, TextColumn("{task.fields[speed]}")),
+            (60, TimeRemainingColumn()),
         )
-        self.task = self.bar.add_task("compiling", total=None, loss=0.0, accuracy=0.0, speed=0.0)
+        self.bar = Progress(
+            *(column for least, column in columns if self.console.width >= least),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("compiling", total=None, means="", speed="")
+        self.last_line = time.monotonic()
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why nothing is shown any more."""
+        return self.console.stream.failure
 
     def __enter__(self) -> "ProgressDisplay":
         self.bar.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, type_: type[BaseException] | None, *_: object) -> None:
+        if type_ is KeyboardInterrupt:
+            interrupts.ignore()
         self.bar.stop()
 
-    def show_step(self, progress: EpochProgress) -> None:
+    def show_step(self, progress: EpochProgress, _state: object = None) -> None:
+        epoch, means, speed = f"{progress.epoch}/{self.epochs}", _format_means(progress), _format_speed(progress)
         self.bar.update(
             self.task,
-            description=f"epoch {progress.epoch}/{self.epochs}",
+            description=f"{'epoch' if progress.images < progress.of_images else 'testing'} {epoch}",
             completed=(progress.epoch - 1) * progress.of_images + progress.images,
             total=self.epochs * progress.of_images,
-            loss=progress.loss,
-            accuracy=progress.accuracy,
-            speed=progress.images_per_second,
+            means=means,
+            speed=speed,
         )
+        if not self.console.is_terminal and time.monotonic() - self.last_line >= SILENCE:
+            seen = f"{progress.images:,} of {progress.of_images:,} images"
+            self._write_line("  ".join(filter(None, (f"epoch {epoch}  {seen}", means, speed))))
 
-    def show_epoch(self, row: Epoch) -> None:
-        self.bar.console.print(
+    def show_epoch(self, row: Epoch, _state: object = None) -> None:
+        tested = f"test {row.test_accuracy_running:6.1%} running, {row.test_accuracy_batch:6.1%} batch"
+        line = (
             f"epoch {row.epoch:>{len(str(self.epochs))}}/{self.epochs}  loss {row.train_loss:.3f}"
-            f"  accuracy {row.train_accuracy:6.1%}  test {row.test_accuracy_running:6.1%} running,"
-            f" {row.test_accuracy_batch:6.1%} batch  {row.images_per_second:,.0f} images/s",
-            highlight=False,
+            f"  accuracy {row.train_accuracy:6.1%}  {tested}"
         )
+        full = f"{line}  {_format_speed(row)}"
+        self._write_line(full if len(full) <= self.console.width else line)
+
+    def _write_line(self, line: str) -> None:
+        self.last_line = time.monotonic()
+        self.console.write_line(line)
 
 
-def make_console(*, stderr: bool = False) -> Console:
-    """A console as wide as the terminal; a pipe has no edge, and nothing is folded there."""
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 1000)
+def escape(text: str, encoding: str) -> str:
+    r"""What is not a visible character, or not one of the encoding, as Python writes it in a string.
+
+    >>> print(escape("\x1b[31mcafé\n", "ascii"))
+    \x1b[31mcaf\xe9\n
+    """
+    visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return visible.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def write(*parts: str | Table) -> None:
-    """Prints lines and tables to stdout."""
-    console = make_console()
+    """Prints lines and tables to stdout. A reader that has seen enough (`| head`) is no failure.
+
+    Raises:
+      OSError: stdout takes nothing, as on a full disk.
+    """
     for part in parts:
-        console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+        console = _Console(sys.stdout)
+        if isinstance(part, str):
+            console.write_line(part)
+        else:
+            _write_table(console, part)
+        failure = console.stream.failure
+        if failure is not None and not isinstance(failure, BrokenPipeError):
+            raise OSError(f"stdout cannot be written: {describe(failure)}")
+
+
+def write_error(*lines: str) -> None:
+    """Prints lines to stderr, as far as there is one."""
+    console = _Console(sys.stderr)
+    for line in lines:
+        console.write_line(line)
+
+
+def warn(text: str) -> None:
+    """One line on stderr about something that was not needed."""
+    write_error(f"zoo: {text}")
+
+
+def describe(error: BaseException) -> str:
+    """The error as one line, without Python's numbers."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def working(text: str) -> Status:
+    """For `with`: says on the terminal what takes long, and is gone afterwards."""
+    return _Console(sys.stderr).status(Text(text), spinner="line")
 
 
 def make_table(*headings: str) -> Table:
-    """An empty table; columns whose heading ends in > are aligned on the right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """An empty table; columns whose heading ends in > are aligned on the right. The least needed stands last."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
-        table.add_column(heading.rstrip(">"), justify="right" if heading.endswith(">") else "left", overflow="fold")
+        table.add_column(heading.rstrip(">"), justify="right" if heading.endswith(">") else "left", no_wrap=True)
     return table
 
 
-def format_shape(shape: tuple[int, ...]) -> str:
+def format_shape(shape: Sequence[int]) -> str:
     """`32x32x3`."""
     return "x".join(map(str, shape))
+
+
+def _write_table(console: _Console, table: Table) -> None:
+    """As many columns as fit. A text in the last of them may be cut, a number never."""
+    endless, left_out = console.options.update(width=ENDLESS), []
+
+    def measure() -> int:
+        return console.measure(table, options=endless).maximum
+
+    while measure() > console.width and len(table.columns) > 2:
+        last = table.columns.pop()
+        room = console.width - measure() - GAP
+        if last.justify == "left" and room >= LEGIBLE:
+            last.max_width, last.overflow = room, "ellipsis"
+            table.columns.append(last)
+        else:
+            left_out.append(str(last.header))
+    console.width = max(console.width, measure())
+    console.print(table)
+    if left_out:
+        console.write_line(f"(in a wider terminal also: {', '.join(reversed(left_out))})")
+
+
+def _format_means(progress: EpochProgress) -> str:
+    return f"loss {progress.loss:.3f}  accuracy {progress.accuracy:.1%}"
+
+
+def _format_speed(row: EpochProgress | Epoch) -> str:
+    return f"{row.images_per_second:,.0f} images/s" if row.images_per_second else ""

@@ -2,6 +2,7 @@
 
 from zoo.data.class_names import read_class_names
 from zoo.data.dataset import Dataset, Splits, make_splits
+from zoo.data.handwriting import prepare_digit
 from zoo.data.loader import batches
 from zoo.data.pictures import Picture, read_picture
 from zoo.data.preprocessing import PRESETS, Preprocessing, prepare_images, prepare_picture

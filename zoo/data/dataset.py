@@ -49,6 +49,8 @@ def make_splits(
     >>> make_splits(images, labels, images, labels).train.num_classes
     2
     """
+    train_images, train_labels = np.asarray(train_images), np.asarray(train_labels)
+    test_images, test_labels = np.asarray(test_images), np.asarray(test_labels)
     for name, images, labels in (("train", train_images, train_labels), ("test", test_images, test_labels)):
         if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
             raise UserError(f"{name} images must be [N, h, w, C] bytes, got {images.dtype} {images.shape}")
@@ -61,8 +63,8 @@ def make_splits(
     present = np.unique(train_labels)
     top = int(present[-1])
     if present[0] < 0 or len(present) != top + 1:
-        absent = np.setdiff1d(np.arange(top), present)
-        detail = f"there is none of class {absent[0]}" if len(absent) else f"the smallest is {present[0]}"
+        absent = np.flatnonzero(present != np.arange(len(present)))[0]
+        detail = f"the smallest is {present[0]}" if present[0] < 0 else f"there is none of class {absent}"
         raise UserError(f"a train label is {top}, but {detail}", "labels are 0, 1, ..., K-1")
     if test_labels.min() < 0 or test_labels.max() > top:
         wrong = test_labels.max() if test_labels.max() > top else test_labels.min()

@@ -1,8 +1,21 @@
-"""The file format of MNIST, which Fashion-MNIST, Kuzushiji-MNIST and EMNIST copied."""
+"""The file format of MNIST, which Fashion-MNIST, Kuzushiji-MNIST and EMNIST copied.
+
+The names that are read; `NAME-` may stand before each, `.` in the place of the last but one `-`, `.gz` behind:
+
+    training images   train-images-idx3-ubyte
+    training labels   train-labels-idx1-ubyte
+    test images       t10k-images-idx3-ubyte or test-images-idx3-ubyte
+    test labels       t10k-labels-idx1-ubyte or test-labels-idx1-ubyte
+
+Files of EMNIST (Cohen et al. 2017, arXiv:1702.05373), `NAME` of which begins with `emnist`, hold each image with rows
+and columns exchanged; it is read upright. Labels that begin at 1, as those of `emnist-letters`, are counted from 0.
+"""
 
 import gzip
 import math
+import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,46 +23,72 @@ import numpy as np
 from zoo.data.dataset import Splits, make_splits
 from zoo.errors import UserError
 
+FILE = re.compile(r"(?:(.+)-)?(train|t10k|test)-(images(?=.idx3)|labels(?=.idx1))[-.]idx\d-ubyte(?:\.gz)?")
+FILES = "{train,t10k}-{images-idx3,labels-idx1}-ubyte"
 
-def read_idx_folder(folder: Path) -> Splits:
-    """The four files `{train,t10k}-{images-idx3,labels-idx1}-ubyte`, packed (`.gz`) or not.
+
+def read_idx_folder(source: Path) -> Splits:
+    """The four files of a folder, or of `FOLDER/NAME` those of several that `NAME` begins.
 
     Raises:
       FileNotFoundError: the folder, or a file in it, does not exist.
-      UserError: a file is damaged, or the files do not fit together; the message names it.
+      UserError: a file is damaged, the files do not fit together, or there are those of several names.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {str(folder)!r}: idx:FOLDER names the folder of the four files of MNIST.")
-    train_images, train_labels = _read_pair(folder, "train")
-    test_images, test_labels = _read_pair(folder, "t10k")
+    folder, name = (source, None) if source.is_dir() else (source.parent, source.name)
+    found = _find_files(folder)
+    if name is None and len(found) > 1 and "" not in found:
+        raise UserError(f"{folder} holds {', '.join(found)}", f"name one of them, idx:{folder / next(iter(found))}")
+    if not folder.is_dir() or name not in (None, *found):
+        raise FileNotFoundError(f"no folder {str(source)!r}: idx:FOLDER names the folder of the four files of MNIST.")
+    name = next(iter(found), "") if name is None else name
+    files = found.get(name, {})
+    train_images, train_labels = _read_pair(folder, name, "train", files)
+    test_images, test_labels = _read_pair(folder, name, "test" if name else "t10k", files)
+    if train_labels.min() == 1 <= test_labels.min():
+        train_labels, test_labels = train_labels - 1, test_labels - 1
     try:
         return make_splits(train_images, train_labels, test_images, test_labels)
     except UserError as error:
         raise UserError(f"{folder}: {error.problem}", error.remedy) from None
 
 
-def _read_pair(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+def _find_files(folder: Path) -> dict[str, dict[tuple[bool, str], Path]]:
+    """The files of each name, by whether they are for training and what they hold; the unpacked goes first."""
+    found: dict[str, dict[tuple[bool, str], Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if (match := FILE.fullmatch(path.name)) and path.is_file():
+            found.setdefault(match[1] or "", {}).setdefault((match[2] == "train", match[3]), path)
+    return dict(sorted(found.items()))
+
+
+def _read_pair(
+    folder: Path, name: str, split: str, files: Mapping[tuple[bool, str], Path]
+) -> tuple[np.ndarray, np.ndarray]:
     """The images `[N, h, w, 1]` and the labels `[N]` of one split."""
-    images = _read_file(folder, f"{prefix}-images-idx3-ubyte", 3)
-    labels = _read_file(folder, f"{prefix}-labels-idx1-ubyte", 1)
+    arrays = []
+    for what, rank in (("images", 3), ("labels", 1)):
+        path = files.get((split == "train", what))
+        if path is None:
+            wanted = f"{name}{'-' if name else ''}{split}-{what}-idx{rank}-ubyte"
+            raise FileNotFoundError(
+                f"no {wanted} (or {wanted}.gz) in {str(folder)!r}: idx:FOLDER needs the four files of MNIST under their"
+                f" names, {FILES}."
+            )
+        arrays.append(_read_file(path, rank))
+    images, labels = arrays
     if not images.size:
-        raise UserError(f"{folder}: the {prefix} images hold no pixels, their shape is {images.shape}")
+        raise UserError(f"{folder}: the {split} images hold no pixels, their shape is {images.shape}")
     if len(images) != len(labels):
         raise UserError(
-            f"{folder}: {len(images)} {prefix} images but {len(labels)} {prefix} labels",
+            f"{folder}: {len(images)} {split} images but {len(labels)} {split} labels",
             "the files do not belong together, fetch both again",
         )
-    return images[..., None], labels
+    upright = images.swapaxes(1, 2) if name.startswith("emnist") else images
+    return upright[..., None], labels.astype(np.int32)
 
 
-def _read_file(folder: Path, name: str, rank: int) -> np.ndarray:
-    """The byte array in `name` or `name.gz`."""
-    path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
-    if path is None:
-        raise FileNotFoundError(
-            f"no {name} (or {name}.gz) in {str(folder)!r}: idx:FOLDER needs the four files of MNIST under their names,"
-            " {train,t10k}-{images-idx3,labels-idx1}-ubyte."
-        )
+def _read_file(path: Path, rank: int) -> np.ndarray:
+    """The byte array in a file."""
     content = path.read_bytes()
     if path.suffix == ".gz":
         try:

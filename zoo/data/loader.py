@@ -1,5 +1,6 @@
 """Batches of a data set: a function of the seed and the epoch alone."""
 
+import operator
 from collections.abc import Iterator
 
 import numpy as np
@@ -37,15 +38,17 @@ def batches(
     >>> {name: (array.dtype.name, array.shape) for name, array in first.items()}
     {'image': ('float32', (64, 8, 8, 1)), 'label': ('int32', (64,)), 'mask': ('bool', (64,))}
     """
+    batch_size, max_shift = operator.index(batch_size), operator.index(max_shift)  # numpy's small ones wrap
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}", "it must be at least 1")
     if max_shift < 0:
         raise UserError(f"max_shift is {max_shift}", "it counts pixels, 0 for none")
-    return _draw(dataset, batch_size, np.random.default_rng((seed, epoch)), shuffle, max_shift)
+    random = np.random.default_rng((seed, epoch))
+    return _draw(dataset, batch_size, random, shuffle=shuffle, max_shift=max_shift)
 
 
 def _draw(
-    dataset: Dataset, batch_size: int, random: np.random.Generator, shuffle: bool, max_shift: int
+    dataset: Dataset, batch_size: int, random: np.random.Generator, *, shuffle: bool, max_shift: int
 ) -> Iterator[dict[str, np.ndarray]]:
     n = len(dataset)
     order = random.permutation(n) if shuffle else np.arange(n)

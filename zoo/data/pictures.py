@@ -1,7 +1,12 @@
-"""Reading picture files: the one place that opens them."""
+"""Reading pictures: the one place that opens them, and that says what their numbers mean."""
 
+import warnings
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+import numpy as np
 
 from zoo.errors import UserError
 
@@ -10,23 +15,77 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = Union[str, Path, "Image.Image"]
 
+WHITES = {"I": (255, 2**16 - 1, 2**31 - 1, 2**32 - 1), "F": (1, 255, 2**16 - 1)}  # of numbers that do not say it
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF 6.0
+
 
 def read_picture(picture: Picture) -> "Image.Image":
-    """A picture file, or a `PIL.Image.Image`, decoded and turned upright as its EXIF orientation says.
+    """A picture file, or a `PIL.Image.Image`, as upright bytes: of mode `"L"` if it is grey, else `"RGB"`.
+
+    - It is turned as its EXIF orientation says.
+    - What is transparent shows white paper: black ink on a transparent ground is read as black on white.
+    - Grey of 16 bits goes from 0 to 65535, of a TIFF of 12 bits to 4095.
+    - Integers of 32 bits and floats do not say what is white. It is the smallest of 255, 65535, 2**31 - 1 and
+      2**32 - 1 (for floats of 1, 255 and 65535) that no pixel exceeds.
+    - CMYK becomes RGB by Pillow's formula, without a colour profile.
 
     Raises:
       FileNotFoundError: there is no such file.
-      UserError: the file is damaged or not a picture.
+      UserError: the picture is damaged, not one, larger than Pillow's `MAX_IMAGE_PIXELS`, or has negative numbers;
+        the message names it.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, UnidentifiedImageError
+
+    name = name_picture(picture)
+    if not isinstance(picture, Image.Image) and not Path(name).is_file():
+        raise FileNotFoundError(f"no picture at {name}.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with nullcontext(picture) if isinstance(picture, Image.Image) else Image.open(name) as opened:
+                return _flatten(opened)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, the size of a decompression bomb"
+        raise UserError(f"{name} has {limit}", "make it smaller") from error
+    except Exception as error:  # a damaged file can make its decoder raise anything
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "its format is unknown" if unknown else " ".join(str(error).split()).rstrip(".") or repr(error)
+        raise UserError(f"{name} cannot be read as a picture: {reason}") from error
+
+
+def name_picture(picture: Picture) -> str:
+    """The path of a picture, or its size if it has none, for messages."""
+    from PIL import Image
 
     if isinstance(picture, Image.Image):
-        return ImageOps.exif_transpose(picture)
-    path = Path(picture)
-    if not path.is_file():
-        raise FileNotFoundError(f"no picture at {path}.")
-    try:
-        with Image.open(path) as file:
-            return ImageOps.exif_transpose(file)
-    except Exception as error:  # a damaged file can make its decoder raise anything
-        raise UserError(f"{path} cannot be read as a picture: {str(error).rstrip('.')}") from error
+        return str(getattr(picture, "filename", "")) or f"a picture of {picture.width}x{picture.height}"
+    return str(Path(picture).expanduser())
+
+
+def _flatten(picture: "Image.Image") -> "Image.Image":
+    """Upright, opaque, 8 bits."""
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode == "F" or upright.mode.startswith("I"):
+        return Image.fromarray(_to_bytes(upright, getattr(picture, "tag_v2", {})))
+    if upright.has_transparency_data:
+        inked = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", inked.size, "white"), inked)
+    return upright.convert("L" if upright.mode in ("1", "L") else "RGB")
+
+
+def _to_bytes(picture: "Image.Image", tags: Mapping[int, Any]) -> np.ndarray:
+    """The grey levels of more than 8 bits as 0 to 255; `tags` are a TIFF's."""
+    values = np.asarray(picture)
+    if picture.mode == "I" and tags and tags.get(SAMPLE_FORMAT, (1,))[0] == 1:
+        values = values.view(np.uint32)  # Pillow keeps them in int32
+    low, high = values.min(), values.max()
+    whites = WHITES.get(picture.mode) or (2 ** tags.get(BITS, (16,))[0] - 1,)
+    if not 0 <= low <= high <= whites[-1]:
+        raise UserError(f"its pixels go from {low:g} to {high:g}", "store it with 8 or 16 bits")
+    white = next(w for w in whites if high <= w)
+    if tags.get(PHOTOMETRIC) == 0:  # zero is white, which Pillow minds for 8 bits only
+        values = white - values
+    transparent = values == picture.info.get("transparency", -1)
+    return np.where(transparent, 255, np.round(values * (255 / white))).astype(np.uint8)

@@ -8,15 +8,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
+from zoo.data.pictures import Picture, name_picture, read_picture
 from zoo.errors import UserError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGEST = 4096  # side of what a net sees
@@ -93,23 +91,27 @@ PRESETS = {
 }
 
 
-def prepare_picture(picture: "Image.Image", preprocessing: Preprocessing) -> np.ndarray:
+def prepare_picture(picture: Picture, preprocessing: Preprocessing) -> np.ndarray:
     """A picture as the net's input `[height, width, C]`, float32, by Pillow, as torchvision's transforms make it.
 
+    What it makes of transparency and of other numbers than bytes is said at `read_picture`.
+
     Raises:
-      UserError: the picture is a mere line, or the net takes neither grey nor RGB.
+      FileNotFoundError: there is no such file.
+      UserError: the picture cannot be read or is a mere line, or the net takes neither grey nor RGB.
     """
     from PIL import Image
 
     channels = len(preprocessing.mean)
     if channels not in (1, 3):
         raise UserError(f"pictures have 1 or 3 channels, the preprocessing has {channels}")
-    if max(picture.size) > ELONGATED * min(picture.size):
-        raise UserError(f"a picture of {picture.width}x{picture.height} is too elongated", "cut out a part of it")
-    height, width = preprocessing.resized_shape(picture.height, picture.width)
-    picture = picture.convert("L" if channels == 1 else "RGB")
-    picture = picture.resize((width, height), Image.Resampling[preprocessing.interpolation.upper()])
-    pixels = np.asarray(picture, np.float32).reshape(height, width, channels)
+    read = read_picture(picture)
+    if not 0 < max(read.size) <= ELONGATED * min(read.size):
+        raise UserError(f"{name_picture(picture)} is too elongated, {read.width}x{read.height}", "cut out a part of it")
+    height, width = preprocessing.resized_shape(read.height, read.width)
+    resampling = Image.Resampling[preprocessing.interpolation.upper()]
+    resized = read.convert("L" if channels == 1 else "RGB").resize((width, height), resampling)
+    pixels = np.asarray(resized, np.float32).reshape(height, width, channels)
     return _standardise(_crop(pixels, preprocessing), preprocessing)
 
 
@@ -117,7 +119,13 @@ def prepare_images(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarr
     """A batch of bytes `[N, h, w, C]` as the net's input `[N, height, width, C]`, float32: `prepare_picture` of each.
 
     Equal to it up to the rounding of Pillow's resized bytes, which there is none of here.
+
+    Raises:
+      UserError: the images are not bytes, or have other channels than the preprocessing.
     """
+    channels = len(preprocessing.mean)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != channels:
+        raise UserError(f"images must be [N, h, w, {channels}] bytes, got {images.dtype} {images.shape}")
     shape = preprocessing.resized_shape(*images.shape[1:3])
     pixels = images.astype(np.float32)
     if images.shape[1:3] != shape:

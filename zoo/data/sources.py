@@ -14,6 +14,8 @@ SOURCES = ("digits", "idx:FOLDER")
 def load(source: str) -> Splits:
     """The training and the test images of a source: `"digits"` or `"idx:FOLDER"`.
 
+    `"idx:FOLDER/emnist-letters"` takes those of EMNIST's files in a folder that are called so.
+
     Raises:
       UserError: the source is unknown, or a file is damaged or inconsistent; the message names it.
       FileNotFoundError: the folder, or a file in it, does not exist.

@@ -1,12 +1,15 @@
 """Two-dimensional convolution."""
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from zoo.layers.initialisers import he_fan_out
-from zoo.layers.parameters import stored_dtype
+from zoo.layers.parameters import add_bias, stored_dtype
 
 Pair = int | tuple[int, int]  # of height and width; an int stands for both
 
@@ -17,7 +20,17 @@ def pair(value: Pair) -> tuple[int, int]:
     >>> pair(3), pair((1, 7))
     ((3, 3), (1, 7))
     """
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+    height, width = np.broadcast_to(value, 2).tolist()
+    return height, width
+
+
+def take_every(x: jax.Array, stride: int) -> jax.Array:
+    """Every `stride`-th pixel of `[N, H, W, C]`, from the first on.
+
+    The slices end with their last pixel: of an unknown size, only then do they have a strided convolution's.
+    """
+    rows, columns = ((n - 1) // stride * stride + 1 for n in x.shape[1:3])
+    return x[:, :rows:stride, :columns:stride]
 
 
 class Conv(nn.Module):
@@ -54,9 +67,11 @@ class Conv(nn.Module):
         if size == (1, 1) and self.feature_group_count == 1:
             if any(map(any, padding)):
                 x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
-            x = x[:, :: self.stride, :: self.stride]
+            x = take_every(x, self.stride)
             # Not over [N, H, W, C]: XLA's CPU backward pass would transpose the incoming gradient for the kernel's.
-            y = jnp.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0]).reshape(*x.shape[:-1], self.features)
+            y = jnp.dot(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), kernel[0, 0]).reshape(
+                *x.shape[:-1], self.features
+            )
         else:
             strides, layout = (self.stride, self.stride), ("NHWC", "HWIO", "NHWC")
             y = lax.conv_general_dilated(
@@ -68,6 +83,5 @@ class Conv(nn.Module):
                 feature_group_count=self.feature_group_count,
             )
         if self.use_bias:
-            bias = self.param("bias", self.bias_init, (self.features,), dtype)
-            y += bias.astype(x.dtype).reshape(1, 1, 1, -1)
+            y = add_bias(y, self.param("bias", self.bias_init, (self.features,), dtype))
         return y

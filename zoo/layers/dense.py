@@ -1,11 +1,13 @@
 """Dense layer, and the dropout before it."""
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from zoo.layers.initialisers import torch_default
-from zoo.layers.parameters import stored_dtype
+from zoo.layers.parameters import add_bias, stored_dtype
 
 
 class Linear(nn.Module):
@@ -22,14 +24,12 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        dtype = stored_dtype(self)
+        dtype, inputs = stored_dtype(self), math.prod(x.shape[1:])  # not -1, which a batch of no rows leaves open
         kernel = self.param("kernel", self.kernel_init, (*x.shape[1:], self.features), dtype)
-        y = jnp.dot(x.reshape(x.shape[0], -1), kernel.reshape(-1, self.features).astype(x.dtype))
-        if self.use_bias:
-            y += self.param("bias", self.bias_init, (self.features,), dtype).astype(x.dtype).reshape(1, -1)
-        return y
+        y = jnp.dot(x.reshape(x.shape[0], inputs), kernel.reshape(inputs, self.features).astype(x.dtype))
+        return add_bias(y, self.param("bias", self.bias_init, (self.features,), dtype)) if self.use_bias else y
 
 
 def dropout(x: jax.Array, rate: float, *, train: bool) -> jax.Array:
     """Zeroes a share `rate` of the units in training and scales the others up; needs `rngs={"dropout": key}`."""
-    return nn.Dropout(rate, deterministic=not train)(x)
+    return nn.Dropout(float(rate), deterministic=not train)(x)

@@ -7,7 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 
-Handle = Callable[[nn.Module, Any, Callable[[], Any]], Any]  # (module, its input, the call itself) -> its output
+Handle = Callable[[nn.Module, Any, partial[Any]], Any]  # (module, its input, the call itself) -> its output
 
 
 def intercept_calls(classes: type | tuple[type, ...], handle: Handle) -> AbstractContextManager:

@@ -1,9 +1,11 @@
-"""Pools: largest value, mean, mean to a given size, mean of everything."""
+"""Pools: largest value, mean, mean to a given size, mean of everything.
+
+Means are summed in float32 at least and rounded once. Height and width may be unknown, as in `jax.export`.
+"""
 
 import functools
 import itertools
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import flax.linen as nn
 import jax
@@ -13,6 +15,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from zoo.layers.convolution import Pair, pair
+from zoo.layers.parameters import widen
 
 Edges = tuple[tuple[int, int], tuple[int, int]]  # pixels of padding: above and below, left and right
 
@@ -38,63 +41,80 @@ def _max_pool(x: jax.Array, window: int, stride: int, edges: Edges) -> jax.Array
 def _max_pool_jvp(
     window: int, stride: int, edges: Edges, primals: tuple[jax.Array], tangents: tuple[jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    """A window's tangent is that of its largest pixel, of equal ones of the first, as in torch.
+    """A window's tangent is that of its largest pixel, of equal ones of the first, of NaNs of the last, as in torch.
 
-    XLA's own derivative carries indices along instead: three to eight times the time on a CPU (`benchmarks/README.md`).
+    XLA's own derivative carries indices along instead: two to eight times the time on a CPU (`benchmarks/README.md`).
     """
     (x,), (dx,) = primals, tangents
     y = _max_pool(x, window, stride, edges)
-    dy, found = jnp.zeros_like(y), jnp.zeros(y.shape, bool)
-    pixels, moves = _pixels(x, window, stride, edges, -jnp.inf), _pixels(dx, window, stride, edges, 0)
-    for pixel, move in zip(pixels, moves, strict=True):
+    pixels = _pixels(x, window, stride, edges, jnp.nan)  # padding equals nothing, not even minus infinity
+    moves = _pixels(widen(dx), window, stride, edges, 0)
+    last_nan = lax.cond(
+        jnp.any(jnp.isnan(y)),
+        lambda: _last(_pixels(jnp.isnan(x), window, stride, edges, fill=False), y.shape),
+        lambda: _last([], y.shape),
+    )
+    dy, found = jnp.zeros(y.shape, widen(dx).dtype), jnp.zeros(y.shape, bool)
+    for number, (pixel, move) in enumerate(zip(pixels, moves, strict=True)):
         largest = (pixel == y) & ~found
-        dy += jnp.where(largest, move, jnp.zeros((), y.dtype))
+        dy += jnp.where(largest | (last_nan == number), move, jnp.zeros((), dy.dtype))
         found |= largest
-    return y, dy
+    return y, dy.astype(y.dtype)
+
+
+def _last(pixels: Iterable[jax.Array], shape: tuple[int, ...]) -> jax.Array:
+    """The number of the last of the maps that is True, -1 for none."""
+    last = jnp.full(shape, -1, jnp.int16)
+    for number, pixel in enumerate(pixels):
+        last = jnp.where(pixel, jnp.int16(number), last)
+    return last
 
 
 def _pixels(x: jax.Array, window: int, stride: int, edges: Edges, fill: float) -> Iterator[jax.Array]:
     """A map of the first pixels of all windows, a map of the second ones, and so on."""
     x = jnp.pad(x, ((0, 0), *edges, (0, 0)), constant_values=fill)
-    height, width = (n - window + 1 for n in x.shape[1:3])
+    height, width = ((n - window) // stride * stride + 1 for n in x.shape[1:3])  # up to the last window's start
     for i, j in itertools.product(range(window), repeat=2):
         yield x[:, i : i + height : stride, j : j + width : stride]
 
 
 def _overhang(n: int, window: int, stride: int, padding: int) -> int:
-    count = math.ceil((n + 2 * padding - window) / stride) + 1
-    if (count - 1) * stride >= n + padding:
-        count -= 1
-    return max((count - 1) * stride + window - n - 2 * padding, 0)
+    """How far the last window hangs over the right padding, if their number is rounded up."""
+    last = (n + padding - 1 + min(padding + stride - window, 0)) // stride  # it starts at a pixel or left of all
+    return max(last * stride + window - n - 2 * padding, 0)
 
 
 def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, count_include_pad: bool = True) -> jax.Array:
     """Mean of each window; `count_include_pad=False` divides by the number of true pixels in it, as TensorFlow does."""
     edges = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    zero = np.zeros((), x.dtype)  # not traced, or the sum has no gradient
-    sums = lax.reduce_window(x, zero, lax.add, (1, window, window, 1), (1, stride, stride, 1), edges)
+    wide = widen(x)
+    zero = np.zeros((), wide.dtype)  # not traced, or the sum has no gradient
+    sums = lax.reduce_window(wide, zero, lax.add, (1, window, window, 1), (1, stride, stride, 1), edges)
     if count_include_pad or not padding:
-        return sums / window**2
-    first = [np.arange(m) * stride - padding for m in sums.shape[1:3]]
-    rows, columns = (
-        np.minimum(start + window, n) - np.maximum(start, 0) for start, n in zip(first, x.shape[1:3], strict=True)
-    )
-    return sums / jnp.asarray(np.outer(rows, columns)[None, :, :, None], x.dtype)
+        return (sums / float(window**2)).astype(x.dtype)
+
+    def count(n: int, windows: int) -> jax.Array:
+        start = jnp.arange(windows) * stride - padding
+        return (jnp.minimum(start + window, n) - jnp.maximum(start, 0)).astype(wide.dtype)
+
+    rows, columns = map(count, x.shape[1:3], sums.shape[1:3])
+    return (sums / (rows.reshape(1, -1, 1, 1) * columns.reshape(1, 1, -1, 1))).astype(x.dtype)
 
 
 def adaptive_avg_pool(x: jax.Array, size: Pair) -> jax.Array:
     """`[N, H, W, C] -> [N, h, w, C]`: output i is the mean of rows i H // h to ceil((i + 1) H / h), as in torch."""
     if x.shape[1:3] == pair(size):
         return x
-    rows, columns = (_windows(n, m, x.dtype) for n, m in zip(x.shape[1:3], pair(size), strict=True))
-    return jnp.einsum("nhwc,ph,qw->npqc", x, rows, columns)
+    wide = widen(x)
+    rows, columns = (_shares(n, m, wide.dtype) for n, m in zip(x.shape[1:3], pair(size), strict=True))
+    return jnp.einsum("nhwc,ph,qw->npqc", wide, rows, columns, precision="highest").astype(x.dtype)
 
 
-def _windows(n: int, m: int, dtype: DTypeLike) -> jax.Array:
-    start = [i * n // m for i in range(m)]
-    stop = [-(-(i + 1) * n // m) for i in range(m)]
-    weights = [[1 / (b - a) if a <= j < b else 0.0 for j in range(n)] for a, b in zip(start, stop, strict=True)]
-    return jnp.asarray(weights, dtype)
+def _shares(n: int, m: int, dtype: DTypeLike) -> jax.Array:
+    """`[m, n]`: the share of each of n pixels in each of m means."""
+    mean, pixel = jnp.arange(m).reshape(-1, 1), jnp.arange(n).reshape(1, -1)
+    start, stop = mean * n // m, -(-(mean + 1) * n // m)
+    return jnp.where((start <= pixel) & (pixel < stop), 1 / (stop - start).astype(dtype), jnp.zeros((), dtype))
 
 
 def global_avg_pool(x: jax.Array) -> jax.Array:

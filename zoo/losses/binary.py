@@ -12,7 +12,15 @@ import optax
 from jax.typing import ArrayLike
 
 from zoo.losses.gradient import derivative_of, gradient_of
-from zoo.losses.inputs import Scalar, cast_floating, prepare_binary, prepare_signed, require_same_shape, weigh_equally
+from zoo.losses.inputs import (
+    Scalar,
+    cast_floating,
+    cast_number,
+    prepare_binary,
+    prepare_signed,
+    require_same_shape,
+    weigh_equally,
+)
 
 
 def _weight_labels(
@@ -20,12 +28,13 @@ def _weight_labels(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the logits, `c t` and `1 - t`."""
     logits, labels = prepare_binary(logits, labels)
-    targets = (1 - label_smoothing) * labels + label_smoothing / 2
+    smoothing = cast_number("label_smoothing", label_smoothing, logits)
+    targets = (1 - smoothing) * labels + smoothing / 2
     weight = jnp.ones((), logits.dtype)
     if pos_weight is not None:
         weight = cast_floating("pos_weight", pos_weight).astype(logits.dtype)
     if weight.ndim:
-        require_same_shape("pos_weight", weight, "the last axis of logits", logits[(0,) * (logits.ndim - 1)])
+        require_same_shape("pos_weight", weight, "the last axis of logits", jnp.zeros(logits.shape[-1:]))
         weight = weight.reshape((1,) * (logits.ndim - 1) + weight.shape)
     return logits, weight * targets, 1 - targets
 
@@ -37,7 +46,7 @@ def binary_cross_entropy(
 
     The target is `t = (1 - a) y + a / 2` with smoothing `a`, and `c` is the weight of the positives.
     With `c = 1` it is the softmax cross entropy of two classes with the logits `z` and 0.
-    Gradient: `(c t + 1 - t) s(z) - c t`, which for plain labels is `s(z) - y`.
+    Gradient: `(1 - t) s(z) - c t s(-z)`, which for plain labels is `s(z) - y`, to all digits.
 
     Args:
       logits: `[...]` floating point.
@@ -59,7 +68,7 @@ def binary_cross_entropy(
 
 @derivative_of(binary_cross_entropy, _weight_labels)
 def _(logits: jax.Array, positive: jax.Array, negative: jax.Array) -> jax.Array:
-    return (positive + negative) * jax.nn.sigmoid(logits) - positive
+    return negative * jax.nn.sigmoid(logits) - positive * jax.nn.sigmoid(-logits)
 
 
 _prepare_probabilities = functools.partial(prepare_binary, name="probabilities")
@@ -83,27 +92,38 @@ def binary_cross_entropy_with_probabilities(probabilities: ArrayLike, labels: Ar
     [100.          0.          0.6931472]
     """
     p, y = _prepare_probabilities(probabilities, labels)
-    return -y * _safe_log(p) - (1 - y) * _safe_log(1 - p)
+    return -y * _safe_log(p, 1 - p) - (1 - y) * _safe_log(1 - p, p)
 
 
 @derivative_of(binary_cross_entropy_with_probabilities, _prepare_probabilities)
 def _(p: jax.Array, y: jax.Array) -> jax.Array:
-    return (1 - y) / _keep_from_zero(1 - p) - y / _keep_from_zero(p)
+    q, p_above, q_above = 1 - p, _keep_from_zero(p), _keep_from_zero(1 - p)
+    return jnp.where(p < q, p_above - y, (1 - y) - q_above) / (p_above * q_above)  # p - y over p (1 - p)
 
 
 @jax.custom_jvp
-def _safe_log(p: jax.Array) -> jax.Array:
-    return jnp.where(p > 0, jnp.maximum(jnp.log(jnp.where(p > 0, p, 1)), -100), -100)
+def _safe_log(p: jax.Array, q: jax.Array) -> jax.Array:
+    """`log p` from `p` or from `q = 1 - p`, whichever is the smaller and so has the more digits."""
+    return jnp.maximum(jnp.where(p < q, jnp.log(jnp.maximum(p, 0)), jnp.log1p(-q)), -100)
 
 
 @_safe_log.defjvp
-def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    (p,), (dp,) = primals, tangents
-    return _safe_log(p), dp / _keep_from_zero(p)  # with a slope of 0 a confident mistake could not be unlearned
+def _(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    (p, q), (dp, _) = primals, tangents
+    return _safe_log(p, q), dp / _keep_from_zero(p)  # with a slope of 0 a confident mistake could not be unlearned
 
 
 def _keep_from_zero(p: jax.Array) -> jax.Array:
     return jnp.maximum(p, 1e-12)
+
+
+def _hide_unknown(
+    logits: ArrayLike, labels: ArrayLike, axis: int, where: ArrayLike | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return logits and labels, 0 where unknown, and the weight of each label in the mean."""
+    logits, labels = prepare_binary(logits, labels)
+    share = weigh_equally("logits", logits, axis, where)
+    return jnp.where(share > 0, logits, 0), jnp.where(share > 0, labels, 0), share
 
 
 def multilabel_cross_entropy(
@@ -126,7 +146,8 @@ def multilabel_cross_entropy(
       pos_weight: weight of the positives, a number or `[K]` along the last axis.
       label_smoothing: the share of each label's mass that moves to the even guess.
       axis: the axis of labels.
-      where: `[..., K]` booleans, the labels that are known; an example with no known label has loss 0.
+      where: `[..., K]` booleans, the labels that are known; an example with no known label has loss 0. What the
+        others hold, NaN included, counts for nothing in loss and gradient.
 
     Returns:
       `[...]` nats per label.
@@ -135,13 +156,25 @@ def multilabel_cross_entropy(
     >>> print(multilabel_cross_entropy(jnp.array([[0.0, 1e4]]), jnp.array([[1, 1]])).round(4))
     [0.3466]
     """
+    logits, labels, share = _hide_unknown(logits, labels, axis, where)
     loss = binary_cross_entropy(logits, labels, pos_weight=pos_weight, label_smoothing=label_smoothing)
-    return jnp.sum(loss * weigh_equally("logits", loss, axis, where), axis)
+    return jnp.sum(share * loss, axis)
 
 
-@derivative_of(multilabel_cross_entropy, gradient_of[binary_cross_entropy])
-def _(gradient: jax.Array, axis: int, where: ArrayLike | None) -> jax.Array:
-    return gradient * weigh_equally("logits", gradient, axis, where)
+@derivative_of(multilabel_cross_entropy, _hide_unknown)
+def _(
+    logits: jax.Array, labels: jax.Array, share: jax.Array, pos_weight: ArrayLike | None, label_smoothing: Scalar
+) -> jax.Array:
+    gradient = gradient_of[binary_cross_entropy]
+    return share * gradient(logits, labels, pos_weight=pos_weight, label_smoothing=label_smoothing)
+
+
+def _prepare_focal(
+    logits: ArrayLike, labels: ArrayLike, gamma: Scalar, alpha: Scalar | None
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
+    logits, labels = prepare_binary(logits, labels)
+    alpha = None if alpha is None else cast_number("alpha", alpha, logits)
+    return logits, labels, cast_number("gamma", gamma, logits), alpha
 
 
 def focal(logits: ArrayLike, labels: ArrayLike, *, gamma: Scalar = 2.0, alpha: Scalar | None = None) -> jax.Array:
@@ -164,17 +197,19 @@ def focal(logits: ArrayLike, labels: ArrayLike, *, gamma: Scalar = 2.0, alpha: S
     >>> print(focal(jnp.zeros(2), jnp.array([0, 1]), gamma=1.0).round(4))
     [0.3466 0.3466]
     """
-    return optax.sigmoid_focal_loss(*prepare_binary(logits, labels), gamma=gamma, alpha=alpha)
+    logits, labels, gamma, alpha = _prepare_focal(logits, labels, gamma, alpha)
+    return optax.sigmoid_focal_loss(logits, labels, gamma=gamma, alpha=alpha)
 
 
-@derivative_of(focal, prepare_binary)
-def _(z: jax.Array, y: jax.Array, gamma: Scalar, alpha: Scalar | None) -> jax.Array:
+@derivative_of(focal, _prepare_focal)
+def _(z: jax.Array, y: jax.Array, g: jax.Array, a: jax.Array | None) -> jax.Array:
     log_p, log_q = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
     log_u = jnp.logaddexp(jnp.log(y) + log_q, jnp.log(1 - y) + log_p)
     r = jnp.exp(log_p + log_q - log_u)  # in logarithms, because p, 1 - p and u can all be 0
     cross_entropy = -y * log_p - (1 - y) * log_q
-    gradient = jnp.exp(gamma * log_u) * (jax.nn.sigmoid(z) - y + gamma * (1 - 2 * y) * r * cross_entropy)
-    return gradient if alpha is None else (alpha * y + (1 - alpha) * (1 - y)) * gradient
+    error = (1 - y) * jax.nn.sigmoid(z) - y * jax.nn.sigmoid(-z)
+    gradient = jnp.exp(g * log_u) * (error + g * (1 - 2 * y) * r * cross_entropy)
+    return gradient if a is None else (a * y + (1 - a) * (1 - y)) * gradient
 
 
 def hinge(scores: ArrayLike, labels: ArrayLike) -> jax.Array:

@@ -8,7 +8,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.typing import ArrayLike
 
 from zoo.errors import UserError
@@ -17,12 +16,15 @@ from zoo.losses.inputs import (
     Scalar,
     broadcast_mask,
     cast_floating,
+    cast_labels,
+    cast_number,
     prepare_classes,
     prepare_regression,
     require_boolean,
     require_same_shape,
     weigh_equally,
 )
+from zoo.losses.softmax import compute_cross_entropy, compute_slope, sum_others
 
 Activation = Literal["softmax", "sigmoid"]
 
@@ -37,19 +39,19 @@ def _smooth_targets(
     where: ArrayLike | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the logits, the targets `t`, and which examples have a label."""
-    integer = jnp.issubdtype(jnp.asarray(labels).dtype, jnp.integer)
+    labels = cast_labels(labels)
+    integer = jnp.issubdtype(labels.dtype, jnp.integer)
     if ignore_label is not None and not integer:
         raise UserError("ignore_label needs integer labels", "with soft labels pass where= to zoo.losses.reduce")
     logits, targets, labelled = prepare_classes(logits, labels, axis)
+    smoothing = cast_number("label_smoothing", label_smoothing, logits)
     if where is not None:
         where = broadcast_mask(where, "logits", logits)
         logits = jnp.where(where, logits, jnp.finfo(logits.dtype).min)
         if integer:
             labelled &= jnp.any(where & (targets > 0), axis) | ~jnp.any(where, axis)
     # Not optax.smooth_labels: it promotes its count of classes from int32 to float.
-    targets = (1 - label_smoothing) * targets + label_smoothing * weigh_equally("logits", logits, axis, where)
-    if where is not None:
-        targets = jnp.where(where, targets, 0)
+    targets = (1 - smoothing) * targets + smoothing * weigh_equally("logits", logits, axis, where)
     if class_weights is not None:
         class_weights = cast_floating("class_weights", class_weights).astype(logits.dtype)
         if class_weights.shape != (logits.shape[axis],):
@@ -58,10 +60,12 @@ def _smooth_targets(
                 f"pass one weight per class of the logits {list(logits.shape)}",
             )
         targets *= jnp.expand_dims(class_weights, [i for i in range(logits.ndim) if i != axis % logits.ndim])
+    if where is not None:
+        targets = jnp.where(where, targets, 0)
     if ignore_label is not None:
-        counted = jnp.asarray(labels).astype(jnp.int32) != ignore_label
-        targets = jnp.where(jnp.expand_dims(counted, axis), targets, 0)
-        labelled |= ~counted
+        ignored = labels == ignore_label
+        logits, targets = (jnp.where(jnp.expand_dims(ignored, axis), 0, a) for a in (logits, targets))
+        labelled |= ignored
     return logits, targets, labelled
 
 
@@ -78,7 +82,8 @@ def softmax_cross_entropy(
     """Cross entropy of `p = softmax(z)` against integer or soft labels: `-sum_k t_k log p_k`.
 
     The targets are `t_k = w_k ((1 - a) y_k + a / K)` with smoothing `a` and class weights `w`, as in torch.
-    Gradient: `p_j sum_k t_k - t_j`, which for plain labels is `p - y`.
+    Gradient: `p_j sum_k t_k - t_j`, which for plain labels is `p - y`, to all digits. What `where` and `ignore_label`
+    leave out counts for nothing in loss and gradient, whatever it holds.
 
     Args:
       logits: `[..., K]` floating point; minus infinity gives a class probability 0.
@@ -102,15 +107,18 @@ def softmax_cross_entropy(
     logits, targets, labelled = _smooth_targets(
         logits, labels, label_smoothing, class_weights, ignore_label, axis, where
     )
-    # Of optax's three, the one that takes 0 * log 0 as 0.
-    loss = optax.safe_softmax_cross_entropy(jnp.moveaxis(logits, axis, -1), jnp.moveaxis(targets, axis, -1))
-    return jnp.where(labelled, loss, jnp.nan)
+    logits, targets = (jnp.moveaxis(array, axis, -1) for array in (logits, targets))
+    return _refuse_unlabelled(compute_cross_entropy(logits, targets), labelled)
 
 
 @derivative_of(softmax_cross_entropy, _smooth_targets)
 def _(logits: jax.Array, targets: jax.Array, labelled: jax.Array, axis: int) -> jax.Array:
-    gradient = jax.nn.softmax(logits, axis) * jnp.sum(targets, axis, keepdims=True) - targets
-    return jnp.where(jnp.expand_dims(labelled, axis), gradient, 0)
+    return jnp.where(jnp.expand_dims(labelled, axis), compute_slope(logits, targets, axis), 0)
+
+
+def _refuse_unlabelled(loss: jax.Array, labelled: jax.Array) -> jax.Array:
+    """Return NaN where there is no label, without a NaN anywhere else for `jax_debug_nans` to stop at."""
+    return jnp.where(labelled, loss, 0) / labelled.astype(loss.dtype)
 
 
 def poly_loss(logits: ArrayLike, labels: ArrayLike, *, epsilon: Scalar = 2.0, axis: int = -1) -> jax.Array:
@@ -135,14 +143,15 @@ def poly_loss(logits: ArrayLike, labels: ArrayLike, *, epsilon: Scalar = 2.0, ax
     """
     cross_entropy = softmax_cross_entropy(logits, labels, axis=axis)
     logits, y, _ = prepare_classes(logits, labels, axis)
-    return cross_entropy + epsilon * jnp.sum(y * (1 - jax.nn.softmax(logits, axis)), axis)
+    wrong = jnp.sum(y * sum_others(jax.nn.softmax(logits, axis), axis), axis)
+    return cross_entropy + cast_number("epsilon", epsilon, logits) * wrong
 
 
 @derivative_of(poly_loss, prepare_classes)
 def _(logits: jax.Array, y: jax.Array, _labelled: jax.Array, epsilon: Scalar, axis: int) -> jax.Array:
     p = jax.nn.softmax(logits, axis)
-    cross_entropy = p * jnp.sum(y, axis, keepdims=True) - y
-    return cross_entropy - epsilon * p * (y - jnp.sum(y * p, axis, keepdims=True))
+    wrong = p * (y * sum_others(p, axis) - sum_others(y * p, axis))
+    return compute_slope(logits, y, axis) - cast_number("epsilon", epsilon, logits) * wrong
 
 
 def kl_divergence(
@@ -167,7 +176,7 @@ def kl_divergence(
     0.2877
     """
     log_predictions, targets = prepare_regression(log_predictions, targets)
-    counted = targets > 0
+    counted = targets != 0
     if where is not None:
         counted &= broadcast_mask(where, "log_predictions", log_predictions)
     surprise = jnp.log(jnp.where(counted, targets, 1)) - jnp.where(counted, log_predictions, 0)
@@ -203,47 +212,51 @@ def mean_squared_error_with_activation(
     [1.]
     """
     logits, y, labelled = prepare_classes(logits, labels, axis)
-    errors = _activate(logits, activation, axis) - y
-    return jnp.where(labelled, jnp.mean(errors**2, axis), jnp.nan)
+    p, q = _activate(logits, activation, axis)
+    return _refuse_unlabelled(jnp.mean((p * (1 - y) - q * y) ** 2, axis), labelled)
 
 
 @derivative_of(mean_squared_error_with_activation, prepare_classes)
 def _(logits: jax.Array, y: jax.Array, labelled: jax.Array, activation: Activation, axis: int) -> jax.Array:
-    p = _activate(logits, activation, axis)
-    gradient = 2 / logits.shape[axis] * (p - y)
-    return jnp.where(jnp.expand_dims(labelled, axis), _chain(activation, p, gradient, axis), 0)
+    p, q = _activate(logits, activation, axis)
+    gradient = 2 / logits.shape[axis] * (p * (1 - y) - q * y)
+    return jnp.where(jnp.expand_dims(labelled, axis), _chain(activation, p, q, gradient, axis), 0)
 
 
-def _activate(logits: jax.Array, activation: Activation, axis: int) -> jax.Array:
+def _activate(logits: jax.Array, activation: Activation, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Return the probabilities `p` and `q = 1 - p`, each to all its digits."""
     if activation == "softmax":
-        return jax.nn.softmax(logits, axis)
+        p = jax.nn.softmax(logits, axis)
+        return p, sum_others(p, axis)
     if activation == "sigmoid":
-        return jax.nn.sigmoid(logits)
+        return jax.nn.sigmoid(logits), jax.nn.sigmoid(-logits)
     raise UserError(f'activation must be "softmax" or "sigmoid", not {activation!r}')
 
 
-def _chain(activation: Activation, p: jax.Array, gradient: jax.Array, axis: int) -> jax.Array:
+def _chain(activation: Activation, p: jax.Array, q: jax.Array, gradient: jax.Array, axis: int) -> jax.Array:
     """Turn a gradient with respect to the probabilities `p` into one with respect to the logits."""
     if activation == "sigmoid":
-        return gradient * p * (1 - p)
-    return p * (gradient - jnp.sum(p * gradient, axis, keepdims=True))
+        return gradient * p * q
+    return p * (q * gradient - sum_others(p * gradient, axis))
 
 
 def _measure_overlap(
     logits: ArrayLike, labels: ArrayLike, smooth: Scalar, where: ArrayLike | None
 ) -> tuple[jax.Array, ...]:
-    """Return `p`, `y` and the mask per pixel, `I + c` and `D` per class, and which examples have labels."""
+    """Return `p`, `1 - p`, `y` and the mask per pixel, `I + c`, `D` and their gap per class, and who has labels."""
     logits, y, labelled = prepare_classes(logits, labels, -1)
     if logits.ndim < 2:
         raise UserError(f"logits {list(logits.shape)} must be [N, ..., K]", "add the axis of examples")
     counted = jnp.ones(logits.shape[:-1], bool) if where is None else require_boolean(where)
     require_same_shape("where", counted, "the pixels of the logits", logits[..., 0])
-    p = _activate(logits, "sigmoid" if logits.shape[-1] == 1 else "softmax", -1)
-    pixels = tuple(range(1, logits.ndim - 1))
-    mask = jnp.expand_dims(counted, -1)
+    pixels, mask = tuple(range(1, logits.ndim - 1)), jnp.expand_dims(counted, -1)
+    logits, y = (jnp.where(mask, a, 0) for a in (logits, y))
+    p, q = _activate(logits, "sigmoid" if logits.shape[-1] == 1 else "softmax", -1)
+    smooth = cast_number("smooth", smooth, logits)
     overlap = jnp.sum(p * y, pixels, where=mask) + smooth
     size = jnp.sum(p + y, pixels, where=mask) / 2 + smooth
-    return p, y, mask, overlap, size, jnp.all(labelled | ~counted, pixels)
+    gap = jnp.sum(p * (1 - y) + q * y, pixels, where=mask) / 2
+    return p, q, y, mask, overlap, jnp.where(size == 0, 1, size), gap, jnp.all(labelled | ~counted, pixels)
 
 
 def dice(logits: ArrayLike, labels: ArrayLike, *, smooth: Scalar = 1.0, where: ArrayLike | None = None) -> jax.Array:
@@ -258,7 +271,7 @@ def dice(logits: ArrayLike, labels: ArrayLike, *, smooth: Scalar = 1.0, where: A
       logits: `[N, ..., K]` floating point: examples first, classes last, pixels in between.
       labels: `[N, ...]` integers in `[0, K)`, or `[N, ..., K]` probabilities; for `K = 1` floating 0 and 1.
       smooth: `c`, in pixels, keeps the loss of a class that is neither predicted nor present at 0.
-      where: `[N, ...]` booleans, the pixels that count.
+      where: `[N, ...]` booleans, the pixels that count; what the others hold counts for nothing in loss and gradient.
 
     Returns:
       `[N]` in [0, 1]; NaN where a pixel that counts has an integer label that is not a class.
@@ -267,16 +280,23 @@ def dice(logits: ArrayLike, labels: ArrayLike, *, smooth: Scalar = 1.0, where: A
     >>> print(dice(jnp.array([[[50.0, 0.0], [0.0, 50.0]]]), jnp.array([[0, 0]])).round(4))
     [0.2667]
     """
-    _, _, _, overlap, size, labelled = _measure_overlap(logits, labels, smooth, where)
-    return jnp.where(labelled, 1 - jnp.mean(overlap / size, -1), jnp.nan)
+    *_, size, gap, labelled = _measure_overlap(logits, labels, smooth, where)
+    return _refuse_unlabelled(jnp.mean(gap / size, -1), labelled)
 
 
 @derivative_of(dice, _measure_overlap)
 def _(
-    p: jax.Array, y: jax.Array, counted: jax.Array, overlap: jax.Array, size: jax.Array, labelled: jax.Array
+    p: jax.Array,
+    q: jax.Array,
+    y: jax.Array,
+    counted: jax.Array,
+    overlap: jax.Array,
+    size: jax.Array,
+    _gap: jax.Array,
+    labelled: jax.Array,
 ) -> jax.Array:
     classes, pixels = p.shape[-1], tuple(range(1, p.ndim - 1))
     overlap, size = jnp.expand_dims(overlap, pixels), jnp.expand_dims(size, pixels)
     gradient = (overlap / (2 * size) - y) / (classes * size)
-    gradient = _chain("sigmoid" if classes == 1 else "softmax", p, gradient, -1)
+    gradient = _chain("sigmoid" if classes == 1 else "softmax", p, q, gradient, -1)
     return jnp.where(counted & labelled.reshape(labelled.shape + (1,) * (p.ndim - 1)), gradient, 0)

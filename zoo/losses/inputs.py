@@ -6,6 +6,7 @@ Shapes must agree, because a loss never broadcasts: `[N]` against `[N, 1]` is an
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from zoo.errors import UserError
@@ -19,6 +20,26 @@ def cast_floating(name: str, array: ArrayLike) -> jax.Array:
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name} must be floating point, not {array.dtype}: pass {name}.astype(jnp.float32).")
     return array.astype(jnp.float64 if array.dtype == jnp.float64 else jnp.float32)
+
+
+def cast_number(name: str, number: Scalar, like: jax.Array) -> jax.Array:
+    """Return an option that is one number, in the precision of `like`; raise `UserError` if it is an array of them."""
+    number = jnp.asarray(number, like.dtype)
+    if number.ndim:
+        raise UserError(
+            f"{name} {list(number.shape)} must be one number",
+            "weigh the examples in zoo.losses.reduce, because a loss does not broadcast",
+        )
+    return number
+
+
+def cast_labels(labels: ArrayLike) -> jax.Array:
+    """Return `labels` as an array; integers are int32, and one beyond its range is at its end, not wrapped around."""
+    labels = labels if isinstance(labels, jax.Array) else np.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        return jnp.asarray(labels)
+    own, target = jnp.iinfo(labels.dtype), jnp.iinfo(jnp.int32)
+    return jnp.asarray(labels.clip(max(own.min, target.min), min(own.max, target.max))).astype(jnp.int32)
 
 
 def require_boolean(where: ArrayLike) -> jax.Array:
@@ -48,7 +69,7 @@ def prepare_regression(predictions: ArrayLike, targets: ArrayLike) -> tuple[jax.
 
 def prepare_binary(predictions: ArrayLike, labels: ArrayLike, name: str = "logits") -> tuple[jax.Array, jax.Array]:
     """Return floating-point predictions, and labels (bool, integer or floating) of the same shape and precision."""
-    predictions, labels = cast_floating(name, predictions), jnp.asarray(labels)
+    predictions, labels = cast_floating(name, predictions), cast_labels(labels)
     if not (labels.dtype == bool or jnp.issubdtype(labels.dtype, jnp.integer)):
         labels = cast_floating("labels", labels)
     require_same_shape(name, predictions, "labels", labels)
@@ -67,7 +88,7 @@ def prepare_classes(logits: ArrayLike, labels: ArrayLike, axis: int) -> tuple[ja
 
     Integer labels become one-hot. One outside `[0, K)` is not a class: the losses are NaN for it.
     """
-    logits, labels = cast_floating("logits", logits), jnp.asarray(labels)
+    logits, labels = cast_floating("logits", logits), cast_labels(labels)
     if not logits.ndim:
         raise UserError("logits [] have no axis of classes", "pass [..., K], one logit per class")
     examples = list(logits.shape)
@@ -85,7 +106,6 @@ def prepare_classes(logits: ArrayLike, labels: ArrayLike, axis: int) -> tuple[ja
             f"logits {list(logits.shape)} take integer labels {examples}, not {list(labels.shape)}",
             "drop an axis with labels.squeeze(), or pass probabilities in the shape of the logits",
         )
-    labels = labels.astype(jnp.int32)  # uint8 cannot count more than 256 classes
     one_hot = jax.nn.one_hot(labels, classes, axis=axis, dtype=logits.dtype)
     return logits, one_hot, (labels >= 0) & (labels < classes)
 

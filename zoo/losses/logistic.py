@@ -14,8 +14,9 @@ from jax.typing import ArrayLike
 
 from zoo.errors import UserError
 from zoo.losses.binary import binary_cross_entropy
-from zoo.losses.gradient import derivative_of
-from zoo.losses.inputs import Scalar, cast_floating, prepare_binary
+from zoo.losses.gradient import derivative_of, gradient_of
+from zoo.losses.inputs import Scalar, cast_floating, cast_number, prepare_binary
+from zoo.losses.reduction import reduce
 
 Step = Callable[[jax.Array, optax.OptState], tuple[jax.Array, optax.OptState]]  # of theta and the solver's own state
 
@@ -29,7 +30,7 @@ def _prepare(weights: ArrayLike, bias: ArrayLike, x: ArrayLike, y: ArrayLike) ->
             f"weights {list(w.shape)}, bias {list(b.shape)} and x {list(x.shape)} must be [D], [] and [N, D]",
             "pass one weight per column of x, and one bias",
         )
-    _, y = prepare_binary(x[:, 0], y, "the rows of x")
+    _, y = prepare_binary(jnp.zeros_like(x, shape=x.shape[:1]), y, "the rows of x")
     return w, b, x, y
 
 
@@ -57,7 +58,8 @@ def logistic_loss(
     1.6931472
     """
     w, b, x, y = _prepare(weights, bias, x, y)
-    data = jnp.mean(binary_cross_entropy(_compute_logits(w, b, x), y))
+    l1, l2 = cast_number("l1", l1, w), cast_number("l2", l2, w)
+    data = reduce(binary_cross_entropy(_compute_logits(w, b, x), y))
     return data + l1 * jnp.sum(w * jnp.sign(w)) + l2 / 2 * jnp.sum(w**2)
 
 
@@ -72,7 +74,8 @@ def logistic_gradient(
     >>> print(dw, db)
     [-0.25 -0.25] -0.5
     """
-    error = (jax.nn.sigmoid(_compute_logits(w, b, x)) - y) / y.size
+    l1, l2 = cast_number("l1", l1, w), cast_number("l2", l2, w)
+    error = gradient_of[binary_cross_entropy](_compute_logits(w, b, x), y) / max(y.size, 1)
     return jnp.matmul(error, x, precision="highest") + l1 * jnp.sign(w) + l2 * w, jnp.sum(error)
 
 
@@ -88,9 +91,9 @@ def logistic_hessian(weights: ArrayLike, bias: ArrayLike, x: ArrayLike, y: Array
      [0.25 0.25]]
     """
     w, b, x, y = _prepare(weights, bias, x, y)
-    p = jax.nn.sigmoid(_compute_logits(w, b, x))
+    z, l2 = _compute_logits(w, b, x), cast_number("l2", l2, w)
     extended = jnp.concatenate([x, jnp.ones_like(x[:, :1])], 1)
-    curvature = jnp.expand_dims(p * (1 - p) / y.size, 1)
+    curvature = jnp.expand_dims(jax.nn.sigmoid(z) * jax.nn.sigmoid(-z) / max(y.size, 1), 1)
     data = jnp.matmul(extended.T, curvature * extended, precision="highest")
     return data + l2 * jnp.diag(jnp.append(jnp.ones_like(w), jnp.zeros_like(b)))
 
@@ -127,7 +130,7 @@ def fit_logistic_regression(
       l2: strength of the squared penalty, scikit-learn's `1 / (C N)`.
       solver: one of the three above.
       tolerance: the solver stops when no entry of the gradient (with `l1`: of the proximal step) is larger.
-      max_steps: the solver stops after as many steps in any case.
+      max_steps: the most steps that the solver takes.
 
     Returns:
       `LogisticFit(weights, bias, converged)`, in the precision of `x`.
@@ -144,6 +147,8 @@ def fit_logistic_regression(
     x = cast_floating("x", x)
     if x.ndim != 2:
         raise UserError(f"x {list(x.shape)} must be [N, D]", "pass one row per example and one column per feature")
+    if not len(x):
+        raise UserError(f"x {list(x.shape)} has no examples", "pass one row per example")
     theta = jnp.zeros(x.shape[1] + 1, x.dtype)
     _, _, x, y = _prepare(theta[:-1], theta[-1], x, y)
     problem = _Problem(x, y, l1, l2)

@@ -16,7 +16,9 @@ def reduce(loss: ArrayLike, where: ArrayLike | None = None, weights: ArrayLike |
 
     Args:
       loss: `[...]` one number per example.
-      where: `[...]` booleans `v`, True where an example is valid. Masked losses and weights may be NaN.
+      where: `[...]` booleans `v`, True where an example is valid. Masked losses and weights may be NaN, and the
+        derivative with respect to them is 0. JAX cannot stop a NaN further up, because in the chain rule `0 * NaN` is
+        NaN: replace it where it comes in, in the predictions as in the last example, or in the inputs of the net.
       weights: `[...]` factors `w`.
 
     Returns:
@@ -28,6 +30,11 @@ def reduce(loss: ArrayLike, where: ArrayLike | None = None, weights: ArrayLike |
     2.0
     >>> print(reduce(loss, where=jnp.zeros(3, bool)))
     0.0
+    >>> from zoo.losses import binary_cross_entropy
+    >>> logits, labels, valid = jnp.array([0.0, jnp.inf]), jnp.array([1, 1]), jnp.array([True, False])
+    >>> masked_mean = lambda z: reduce(binary_cross_entropy(jnp.where(valid, z, 0), labels), where=valid)
+    >>> print(jax.grad(masked_mean)(logits))
+    [-0.5  0. ]
     """
     loss = cast_floating("loss", loss)
     weights = jnp.ones_like(loss) if weights is None else cast_floating("weights", weights).astype(loss.dtype)
@@ -73,8 +80,12 @@ def with_auxiliary(loss: Callable[..., jax.Array], weights: Mapping[str, float])
                 f"auxiliary heads {missing} are not among the outputs {sorted(ends)}",
                 f"call the model with endpoints={tuple(weights)}",
             )
-        heads = (weight * loss(ends[name], labels, **options) for name, weight in weights.items())
-        return sum(heads, start=loss(logits, labels, **options))
+        total = main = loss(logits, labels, **options)
+        for name, weight in weights.items():
+            head = loss(ends[name], labels, **options)
+            require_same_shape(f"the loss of {name}", head, "the loss of the logits", main)
+            total += weight * head
+        return total
 
     return add_up
 

@@ -9,7 +9,7 @@ import optax
 from jax.typing import ArrayLike
 
 from zoo.losses.gradient import derivative_of
-from zoo.losses.inputs import prepare_regression
+from zoo.losses.inputs import Scalar, cast_number, prepare_regression
 
 
 def l1(predictions: ArrayLike, targets: ArrayLike) -> jax.Array:
@@ -61,8 +61,8 @@ def _(predictions: jax.Array, targets: jax.Array) -> jax.Array:
     return 2 * (predictions - targets)
 
 
-def smooth_l1(predictions: ArrayLike, targets: ArrayLike, *, beta: ArrayLike = 1.0) -> jax.Array:
-    """Absolute error with a rounded corner: `e^2 / (2 beta)` where `|e| < beta`, else `|e| - beta / 2`.
+def smooth_l1(predictions: ArrayLike, targets: ArrayLike, *, beta: Scalar = 1.0) -> jax.Array:
+    """Smooth L1 loss, quadratic near 0 and linear beyond: `e^2 / (2 beta)` where `|e| < beta`, else `|e| - beta / 2`.
 
     Girshick 2015, arXiv:1504.08083, equation 3; torch's `smooth_l1_loss`. For large errors the slope is 1, whatever
     `beta` is. Gradient: `clip(e / beta, -1, 1)`.
@@ -80,20 +80,21 @@ def smooth_l1(predictions: ArrayLike, targets: ArrayLike, *, beta: ArrayLike = 1
     [0.125 2.5  ]
     """
     predictions, targets = prepare_regression(predictions, targets)
-    errors, beta = predictions - targets, jnp.asarray(beta, predictions.dtype)
+    errors, beta = predictions - targets, cast_number("beta", beta, predictions)
     inner = jnp.clip(errors, -beta, beta)  # not jnp.where: the branch not taken may overflow and spoil the gradient
-    return inner**2 / (2 * jnp.where(beta > 0, beta, 1)) + (_abs(errors) - _abs(inner))
+    outer = jnp.maximum(_abs(errors) - beta, 0)  # not `|errors| - |inner|`: its slope, 1 - 1, has few digits
+    return inner / jnp.where(beta > 0, beta, 1) * inner / 2 + outer  # in this order, because a square may overflow
 
 
 @derivative_of(smooth_l1, prepare_regression)
-def _(predictions: jax.Array, targets: jax.Array, beta: ArrayLike) -> jax.Array:
-    errors, beta = predictions - targets, jnp.asarray(beta, predictions.dtype)
+def _(predictions: jax.Array, targets: jax.Array, beta: Scalar) -> jax.Array:
+    errors, beta = predictions - targets, cast_number("beta", beta, predictions)
     inside = jnp.abs(errors) < beta
     return jnp.where(inside, errors / jnp.where(inside, beta, 1), jnp.sign(errors))
 
 
-def huber(predictions: ArrayLike, targets: ArrayLike, *, delta: ArrayLike = 1.0) -> jax.Array:
-    """Squared error with linear tails: `e^2 / 2` where `|e| < delta`, else `delta (|e| - delta / 2)`.
+def huber(predictions: ArrayLike, targets: ArrayLike, *, delta: Scalar = 1.0) -> jax.Array:
+    """Huber loss, quadratic near 0 and linear beyond: `e^2 / 2` where `|e| < delta`, else `delta (|e| - delta / 2)`.
 
     Huber 1964, doi:10.1214/aoms/1177703732. It is `delta * smooth_l1(beta=delta)`, as in optax and torch.
     Gradient: `clip(e, -delta, delta)`.
@@ -111,12 +112,13 @@ def huber(predictions: ArrayLike, targets: ArrayLike, *, delta: ArrayLike = 1.0)
     [0.125 4.   ]
     """
     predictions, targets = prepare_regression(predictions, targets)
-    return optax.huber_loss(predictions, targets, delta=jnp.asarray(delta, predictions.dtype))
+    errors, delta = predictions - targets, cast_number("delta", delta, predictions)
+    return jnp.clip(errors, -delta, delta) ** 2 / 2 + delta * jnp.maximum(_abs(errors) - delta, 0)
 
 
 @derivative_of(huber, prepare_regression)
-def _(predictions: jax.Array, targets: jax.Array, delta: ArrayLike) -> jax.Array:
-    errors, delta = predictions - targets, jnp.asarray(delta, predictions.dtype)
+def _(predictions: jax.Array, targets: jax.Array, delta: Scalar) -> jax.Array:
+    errors, delta = predictions - targets, cast_number("delta", delta, predictions)
     return jnp.clip(errors, -delta, delta)
 
 

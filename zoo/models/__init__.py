@@ -6,4 +6,4 @@ A family opens with its paper and where it departs from it, and ends with `VARIA
 from zoo.models.layout import Layout
 from zoo.models.net import Net
 from zoo.models.registry import create, family, list_models, variant
-from zoo.models.variant import PublishedWeights, Variant
+from zoo.models.variants import PublishedWeights, Variant

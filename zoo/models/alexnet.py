@@ -20,7 +20,7 @@ import jax
 from zoo.layers import Conv, Linear, adaptive_avg_pool, dropout, local_response_norm, max_pool, torch_default
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Endpoints, Variant
+from zoo.models.variants import Endpoints, Variant
 
 
 class AlexNet(Net):

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from zoo.layers import Conv, Pair, he_fan_in, pair
+from zoo.models.values import ValueModule
 from zoo.norm import BatchNorm
 
 
-class BasicConv(nn.Module):
+class BasicConv(ValueModule):
     """Convolution, batch normalisation, ReLU: the brick of all Inceptions.
 
     Attributes:
@@ -113,7 +114,7 @@ def apply_branches(
     return jnp.concatenate([run(branch, steps) for branch, steps in table.items()], axis=-1)
 
 
-class Mixed(nn.Module):
+class Mixed(ValueModule):
     """`apply_branches` as a block of its own."""
 
     table: Branches

@@ -3,6 +3,7 @@
 As taught in Stanford's CS231n ("Convolutional neural networks: layer patterns") and drawn on by LeNet, AlexNet and VGG.
 """
 
+import math
 from functools import partial
 from typing import Literal
 
@@ -12,7 +13,7 @@ import jax
 from zoo.errors import UserError
 from zoo.layers import Conv, Linear, max_pool
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Variant
+from zoo.models.variants import Variant
 from zoo.norm import BatchNorm
 
 
@@ -76,7 +77,7 @@ class ConvNet(Net, kw_only=True):
             x = ends[f"stage{stage + 1}"] = max_pool(x, 2, 2)
         for i in range(self.d - 1):
             x = nn.relu(Linear(self.dense_width, name=f"fc{i + 1}")(x))
-        ends["features"] = x = x.reshape(x.shape[0], -1)
+        ends["features"] = x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
         if self.num_classes:
             x = Linear(self.num_classes, name="fc")(x)
         return x, ends

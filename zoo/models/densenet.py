@@ -14,8 +14,8 @@ from zoo.layers import Conv, Linear, avg_pool, dropout, global_avg_pool, he_fan_
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.preactivation import norm_relu
-from zoo.models.variant import Endpoints, Variant
-from zoo.models.variant import torchvision_weights as tv
+from zoo.models.variants import Endpoints, Variant
+from zoo.models.variants import torchvision_weights as tv
 
 conv = partial(Conv, kernel_init=he_fan_in)
 

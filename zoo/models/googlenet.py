@@ -19,7 +19,8 @@ from zoo.models.branches import BasicConv, Branches, Brick, Mixed, Step, apply_s
 from zoo.models.inception import GOOGLENET_STEM, halve_up, largest, transform_input
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Variant
+from zoo.models.values import ValueModule
+from zoo.models.variants import Variant
 
 TABLE_1 = {  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
     "3a": (64, 96, 128, 16, 32, 32),
@@ -44,7 +45,7 @@ def figure_2b(ones: int, reduce3: int, threes: int, reduce5: int, fives: int, po
     }
 
 
-class Aux(nn.Module):
+class Aux(ValueModule):
     """An auxiliary head, from 4x4 maps on; maps of other sizes are averaged to that."""
 
     num_classes: int

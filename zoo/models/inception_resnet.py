@@ -17,13 +17,14 @@ from zoo.models.branches import BasicConv, Branches, Mixed, apply_branches, appl
 from zoo.models.inception import TALL, V3_STEM, WIDE, average_inside, halve, reduction_a
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Endpoints, PublishedWeights, Variant
+from zoo.models.values import ValueModule
+from zoo.models.variants import Endpoints, PublishedWeights, Variant
 from zoo.norm import BatchNorm
 
 STEM = ("conv2d_1a", "conv2d_2a", "conv2d_2b", "conv2d_3b", "conv2d_4a")
 
 
-class Residual(nn.Module):
+class Residual(ValueModule):
     """relu(x + scale * convolution(branches)); that convolution has a bias, no normalisation (section 3.2)."""
 
     table: Branches

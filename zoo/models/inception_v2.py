@@ -19,7 +19,7 @@ from zoo.models.branches import BasicConv, Branches, Mixed, apply_steps, conv
 from zoo.models.inception import GOOGLENET_STEM, average, halve_up, largest
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Variant
+from zoo.models.variants import Variant
 from zoo.norm import BatchNorm
 
 brick = partial(BasicConv, use_bias=True, kernel_init=he_fan_out, norm=BatchNorm)

@@ -20,7 +20,7 @@ from zoo.models.branches import BasicConv, Branches, Mixed, apply_steps, conv, f
 from zoo.models.inception import TALL, V3_STEM, WIDE, average, halve, transform_input
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
-from zoo.models.variant import PublishedWeights, Variant
+from zoo.models.variants import PublishedWeights, Variant
 
 brick = partial(BasicConv, kernel_init=truncated_normal(0.1))  # this and the other deviations: the authors' code
 STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
@@ -76,7 +76,8 @@ class Aux(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        if min(x.shape[1:3]) < 17 and not self.is_initializing():
+        known = [n for n in x.shape[1:3] if isinstance(n, int)]  # an export may leave them open
+        if min(known, default=17) < 17 and not self.is_initializing():
             raise UserError(
                 f"the auxiliary head takes images of 299x299 or more, of these {x.shape[1]}x{x.shape[2]} is left",
                 "resize them, or train without it by aux_weights={} of zoo.make_train_step",

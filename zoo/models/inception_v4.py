@@ -15,7 +15,7 @@ from zoo.models.branches import Branches, Mixed, apply_steps, conv, fork
 from zoo.models.inception import TALL, V3_STEM, WIDE, average_inside, halve, reduction_a
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
-from zoo.models.variant import PublishedWeights, Variant
+from zoo.models.variants import PublishedWeights, Variant
 
 STEM: list[Branches] = [  # figure 3, after its first three convolutions, which are Inception v3's
     {"maxpool": [halve], "conv": [conv(96, 3, stride=2)]},

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from zoo.layers import Conv, Linear, avg_pool, max_pool, stored_dtype
+from zoo.layers import Conv, Linear, add_bias, avg_pool, max_pool, stored_dtype, widen
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Variant
+from zoo.models.variants import Variant
 
 # Table I: which of the 6 maps of S2 each of the 16 maps of C3 sees: all runs of 3 and of 4, three pairs of pairs, all.
 C3_CONNECTIONS = (
@@ -41,10 +41,9 @@ class PartialConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         ins, outs = np.array([(i, j) for j, seen in enumerate(C3_CONNECTIONS) for i in sorted(seen)]).T
         kernel = self.param("kernel", lecun, (5, 5, len(ins)), stored_dtype(self)).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (16,), stored_dtype(self)).astype(x.dtype)
         full = jnp.zeros((5, 5, 6, 16), x.dtype).at[:, :, ins, outs].set(kernel)
         y = lax.conv_general_dilated(x, full, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-        return y + bias.reshape(1, 1, 1, -1)
+        return add_bias(y, self.param("bias", nn.initializers.zeros, (16,), stored_dtype(self)))
 
 
 class Subsample(nn.Module):
@@ -52,10 +51,10 @@ class Subsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape, dtype = (x.shape[-1],), stored_dtype(self)
-        coefficient = self.param("scale", nn.initializers.ones, shape, dtype).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, shape, dtype).astype(x.dtype)
-        return avg_pool(x, 2, 2) * coefficient.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)
+        shape, dtype, mean = (x.shape[-1],), stored_dtype(self), widen(avg_pool(x, 2, 2))
+        coefficient = self.param("scale", nn.initializers.ones, shape, dtype).astype(mean.dtype)
+        bias = self.param("bias", nn.initializers.zeros, shape, dtype)
+        return add_bias(mean * coefficient.reshape(1, 1, 1, -1), bias).astype(x.dtype)
 
 
 class LeNet5(Net):

@@ -3,6 +3,7 @@
 import difflib
 import fnmatch
 import re
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +23,7 @@ from zoo.models import (
     vgg,
 )
 from zoo.models.net import Net
-from zoo.models.variant import Variant
+from zoo.models.variants import Variant
 
 FAMILIES = (
     lenet,
@@ -86,7 +87,14 @@ def create(name: str, **fields: Any) -> Net:
 
 def _find_row(name: str) -> tuple[ModuleType, Variant]:
     if name not in _ROWS:
-        near = difflib.get_close_matches(name, _ROWS, n=1, cutoff=0)[0]
+        near = min(list_models(), key=partial(_distance, name.lower()))
         remedy = f"did you mean {near!r}? zoo.list_models() has all names"
         raise UserError(f"no model is called {name!r}", remedy, code="unknown-model", near=near)
     return _ROWS[name]
+
+
+def _distance(wrong: str, name: str) -> tuple[bool, float, list[int]]:
+    """How far a name is from what was meant: by its start, then its letters, and among equals by its numbers."""
+    numbers = (map(int, re.findall(r"\d+", text)) for text in (wrong, name))
+    apart = [abs(a - b) for a, b in zip(*numbers, strict=False)]
+    return not name.startswith(wrong), -difflib.SequenceMatcher(None, wrong, name).ratio(), apart

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from zoo.models.variant import Endpoints
+from zoo.layers import take_every
+from zoo.models.variants import Endpoints
 
 
 def pad_shortcut(x: jax.Array, features: int, stride: int) -> jax.Array:
@@ -11,7 +12,7 @@ def pad_shortcut(x: jax.Array, features: int, stride: int) -> jax.Array:
 
     The zeros follow the old channels, as in the authors' code; some ports put half of them before: another function.
     """
-    return jnp.pad(x[:, ::stride, ::stride], ((0, 0),) * 3 + ((0, features - x.shape[-1]),))
+    return jnp.pad(take_every(x, stride), ((0, 0),) * 3 + ((0, features - x.shape[-1]),))
 
 
 def stage_endpoints(stem: tuple[int, int], channels: int, stages: int = 4) -> Endpoints:

@@ -14,8 +14,8 @@ import jax
 from zoo.layers import Conv, Linear, global_avg_pool, max_pool
 from zoo.models.net import Ends, Net
 from zoo.models.residual import pad_shortcut, stage_endpoints
-from zoo.models.variant import Variant
-from zoo.models.variant import torchvision_weights as tv
+from zoo.models.variants import Variant
+from zoo.models.variants import torchvision_weights as tv
 from zoo.norm import BatchNorm
 
 
@@ -103,7 +103,7 @@ class ResNet(Net):
 
 
 def net(block: Callable[..., nn.Module], *depths: int) -> Callable[..., ResNet]:
-    return partial(ResNet, block, depths)
+    return partial(ResNet, block=block, depths=depths)
 
 
 def cifar(block: Callable[..., nn.Module], n: int, width: int = 16) -> Callable[..., ResNet]:

@@ -17,7 +17,7 @@ from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.preactivation import norm_relu
 from zoo.models.residual import pad_shortcut, stage_endpoints
-from zoo.models.variant import PublishedWeights, Variant
+from zoo.models.variants import PublishedWeights, Variant
 
 
 class BasicBlock(nn.Module):

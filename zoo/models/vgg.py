@@ -13,8 +13,8 @@ import jax
 from zoo.layers import Conv, Linear, adaptive_avg_pool, dropout, max_pool
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
-from zoo.models.variant import Variant
-from zoo.models.variant import torchvision_weights as tv
+from zoo.models.variants import Variant
+from zoo.models.variants import torchvision_weights as tv
 from zoo.norm import BatchNorm
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -62,6 +62,7 @@ PAPER = "Simonyan & Zisserman 2014, arXiv:1409.1556"
 POOLS = {f"pool{stage + 1}": (2 ** (stage + 1), width) for stage, width in enumerate(WIDTHS)}
 ENDPOINTS = POOLS | {"features": (0, 4096)}
 ROW = partial(Variant, paper=PAPER, reference="torchvision", endpoints=ENDPOINTS, head="classifier_6")
+VGG_BN = partial(VGG, batch_norm=True)
 BN = partial(ROW, departures="batch normalisation, which the paper predates")
 
 TIMM_HEAD = ((r"classifier\.0", "pre_logits.fc1"), (r"classifier\.3", "pre_logits.fc2"), (r"classifier\.6", "head.fc"))
@@ -71,12 +72,12 @@ LAYOUTS = {
 }
 
 VARIANTS = {
-    "vgg11": ROW(partial(VGG, A), 132_863_336, 7_609_090_048, weights=tv("vgg11", 69.02, 88.63)),
-    "vgg13": ROW(partial(VGG, B), 133_047_848, 11_308_466_176, weights=tv("vgg13", 69.93, 89.25)),
-    "vgg16": ROW(partial(VGG, D), 138_357_544, 15_470_264_320, weights=tv("vgg16", 71.59, 90.38)),
-    "vgg19": ROW(partial(VGG, E), 143_667_240, 19_632_062_464, weights=tv("vgg19", 72.38, 90.88)),
-    "vgg11_bn": BN(partial(VGG, A, True), 132_868_840, 7_609_090_048, weights=tv("vgg11_bn", 70.37, 89.81)),
-    "vgg13_bn": BN(partial(VGG, B, True), 133_053_736, 11_308_466_176, weights=tv("vgg13_bn", 71.59, 90.37)),
-    "vgg16_bn": BN(partial(VGG, D, True), 138_365_992, 15_470_264_320, weights=tv("vgg16_bn", 73.36, 91.52)),
-    "vgg19_bn": BN(partial(VGG, E, True), 143_678_248, 19_632_062_464, weights=tv("vgg19_bn", 74.22, 91.84)),
+    "vgg11": ROW(partial(VGG, depths=A), 132_863_336, 7_609_090_048, weights=tv("vgg11", 69.02, 88.63)),
+    "vgg13": ROW(partial(VGG, depths=B), 133_047_848, 11_308_466_176, weights=tv("vgg13", 69.93, 89.25)),
+    "vgg16": ROW(partial(VGG, depths=D), 138_357_544, 15_470_264_320, weights=tv("vgg16", 71.59, 90.38)),
+    "vgg19": ROW(partial(VGG, depths=E), 143_667_240, 19_632_062_464, weights=tv("vgg19", 72.38, 90.88)),
+    "vgg11_bn": BN(partial(VGG_BN, depths=A), 132_868_840, 7_609_090_048, weights=tv("vgg11_bn", 70.37, 89.81)),
+    "vgg13_bn": BN(partial(VGG_BN, depths=B), 133_053_736, 11_308_466_176, weights=tv("vgg13_bn", 71.59, 90.37)),
+    "vgg16_bn": BN(partial(VGG_BN, depths=D), 138_365_992, 15_470_264_320, weights=tv("vgg16_bn", 73.36, 91.52)),
+    "vgg19_bn": BN(partial(VGG_BN, depths=E), 143_678_248, 19_632_062_464, weights=tv("vgg19_bn", 74.22, 91.84)),
 }

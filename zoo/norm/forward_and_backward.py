@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from zoo.errors import UserError
+from zoo.layers.parameters import wide_dtype
 
 AxisName = str | tuple[str, ...] | None
 Moments = tuple[Array, Array]  # mean and biased variance, [C]
@@ -45,7 +46,7 @@ def batch_norm(
 
     Returns:
       `y` like `x`; the mean and the biased variance `[C]` of all that counts, joined over groups and devices,
-      in float32 (float64 for float64).
+      in float32 (float64 for float64); infinite where that type cannot hold the variance.
 
     >>> import jax.numpy as jnp
     >>> y, mean, var = batch_norm(jnp.array([[1.0], [3.0]]), None, None)
@@ -53,7 +54,7 @@ def batch_norm(
     ([[-1.0], [1.0]], [2.0], [1.0])
     """
     check_input(x, epsilon, scale=scale, bias=bias)
-    dtype, channels = statistics_dtype(x), x.shape[-1:]
+    dtype, channels = wide_dtype(x), x.shape[-1:]
     scale = jnp.ones(channels, dtype) if scale is None else scale.astype(dtype)
     bias = jnp.zeros(channels, dtype) if bias is None else bias.astype(dtype)
     where = align_mask(where, x.shape)
@@ -64,15 +65,16 @@ def batch_norm(
 
     mask = jnp.ones((1,) * x.ndim, bool) if where is None else where
     mask = jnp.broadcast_to(mask, (x.shape[0], *mask.shape[1:]))
-    x_groups, mask = (v.reshape(-1, group_size, *v.shape[1:]) for v in (x, mask))
+    groups = x.shape[0] // group_size
+    x_groups, mask = (v.reshape(groups, group_size, *v.shape[1:]) for v in (x, mask))
     y, means, variances = jax.vmap(lambda x, where: _normalise(x, scale, bias, where, float(epsilon), None))(
         x_groups, mask
     )
-    counts = jax.vmap(lambda where: count_valid(where, x_groups.shape[1:], None, dtype))(mask).reshape(-1, 1)
-    total = jnp.maximum(_join(jnp.sum(counts), axis_name), 1)
-    mean = _join(jnp.sum(counts * means, 0), axis_name) / total
-    spread = variances + jnp.square(means - mean.reshape(1, -1))
-    return y.reshape(x.shape), mean, _join(jnp.sum(counts * spread, 0), axis_name) / total
+    counts = jax.vmap(lambda where: count_valid(where, x_groups.shape[1:], None, dtype))(mask).reshape(groups, 1)
+    shares = counts / jnp.maximum(_join(jnp.sum(counts), axis_name), 1)
+    mean = _join(jnp.sum(shares * means, 0), axis_name)
+    spread = variances + jnp.square(means - _row(mean, means))
+    return y.reshape(x.shape), mean, _join(jnp.sum(shares * spread, 0), axis_name)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
@@ -81,7 +83,7 @@ def _normalise(
 ) -> tuple[Array, Array, Array]:
     mean, var = _moments(x, where, axis_name)
     y = affine(x, mean, scale * lax.rsqrt(var + epsilon), bias)
-    return _keep(where, y), mean, var
+    return keep(where, y), mean, var
 
 
 @_normalise.defjvp
@@ -114,39 +116,49 @@ def _tangent(
 
     With a = scale * inverse: dy = a dx + x * per_x + per_channel, where the last two are `[C]`. Their cotangents are
     the two channel sums, of dout * x and of dout, and everything else is one pass:
-    dx = a (dout - sum(dout) / n - centred * inverse**2 * sum(dout * centred) / n).
+    dx = a (dout - sum(dout) / n - normalised * inverse * sum(dout * centred) / n).
     The sum is taken of dout * x and centred as a `[C]`: XLA's CPU reductions multiply two arrays as they read them,
-    but would write down the centred one.
+    but would write down the centred one. The variance moves by its root, the deviation: inverse**2 may underflow.
     """
     axes = tuple(range(x.ndim - 1))
-    wide = _keep(where, x.astype(mean.dtype))
-    centred = _keep(where, wide - _row(mean, x))
-    dx_wide = _keep(where, dx.astype(mean.dtype))
+    wide = keep(where, x.astype(mean.dtype))
+    normalised = keep(where, (wide - _row(mean, x)) * _row(inverse, x))
+    dx_wide = keep(where, dx.astype(mean.dtype))
     dmean = _join(jnp.sum(dx_wide, axes), axis_name) / count
-    dvar = _join(jnp.sum(2 * centred * dx_wide, axes), axis_name) / count
+    ddeviation = _join(jnp.sum(normalised * dx_wide, axes), axis_name) / count
     factor = scale * inverse
-    per_x = inverse * dscale - factor * jnp.square(inverse) * dvar / 2
+    per_x = inverse * (dscale - factor * ddeviation)
     per_channel = dbias - factor * dmean - mean * per_x
     dy = dx_wide * _row(factor, x) + wide * _row(per_x, x) + _row(per_channel, x)
-    return _keep(where, dy).astype(x.dtype), dmean, dvar
+    return keep(where, dy).astype(x.dtype), dmean, 2 * ddeviation / inverse
 
 
 def _moments(x: Array, where: Array | None, axis_name: AxisName) -> Moments:
-    """Mean and biased variance in one pass over x; another, shifted by that mean, where E[x^2] - E[x]^2 cancelled."""
-    axes, dtype = tuple(range(x.ndim - 1)), statistics_dtype(x)
+    """Mean and biased variance in one pass over x; another, around that mean, where the first lost its digits.
+
+    It does where E[x^2] - E[x]^2 cancels, and where the sum of the squares overflows though the variance would not.
+    The second pass therefore sums shares.
+    """
+    axes, dtype = tuple(range(x.ndim - 1)), wide_dtype(x)
     count = jnp.maximum(count_valid(where, x.shape, axis_name, dtype), 1)
 
-    def around(shift: Array | None) -> Moments:
-        shifted = _keep(where, x.astype(dtype) if shift is None else x.astype(dtype) - _row(shift, x))
-        sums = jnp.sum(shifted, axes), jnp.sum(jnp.square(shifted), axes)
-        first, second = (total / count for total in _join(sums, axis_name))
-        return first if shift is None else shift + first, jnp.maximum(second - jnp.square(first), 0)
+    def first_pass() -> Moments:
+        kept = keep(where, x.astype(dtype))
+        sums = _join((jnp.sum(kept, axes), jnp.sum(jnp.square(kept), axes)), axis_name)
+        mean, square = (total / count for total in sums)
+        return mean, jnp.maximum(square - jnp.square(mean), 0)
 
-    def cancelled(state: tuple[Array, Array, Array | bool]) -> Array:
+    def second_pass(shift: Array) -> Moments:
+        shifted = keep(where, x.astype(dtype) - _row(shift, x))
+        sums = jnp.sum(shifted / count, axes), jnp.sum(jnp.square(shifted * lax.rsqrt(count)), axes)
+        mean, square = _join(sums, axis_name)
+        return shift + mean, jnp.maximum(square - jnp.square(mean), 0)
+
+    def lost(state: tuple[Array, Array, Array | bool]) -> Array:
         mean, var, once = state
-        return once & jnp.any(var < CANCELLED * jnp.square(mean))
+        return once & ~jnp.all((CANCELLED * jnp.square(mean) <= var) & (var < jnp.inf))
 
-    mean, var, _ = lax.while_loop(cancelled, lambda state: (*around(state[0]), False), (*around(None), True))
+    mean, var, _ = lax.while_loop(lost, lambda state: (*second_pass(state[0]), False), (*first_pass(), True))
     return mean, var
 
 
@@ -164,7 +176,7 @@ def _row(value: Array, x: Array) -> Array:
     return value.reshape((1,) * (x.ndim - 1) + value.shape)
 
 
-def _keep(where: Array | None, value: Array) -> Array:
+def keep(where: Array | None, value: Array) -> Array:
     """Zero where nothing counts; a selection, because a product with zero lets NaN through."""
     return value if where is None else jnp.where(where, value, jnp.zeros((), value.dtype))
 
@@ -177,13 +189,8 @@ def _join(value: Sums, axis_name: AxisName) -> Sums:
 def count_valid(where: Array | None, shape: tuple[int, ...], axis_name: AxisName, dtype: jnp.dtype) -> Array:
     """Number of elements of each channel that count, over all devices."""
     size = math.prod(shape[:-1])
-    count = jnp.asarray(size, dtype) if where is None else jnp.sum(where, dtype=dtype) * (size // where.size)
+    count = jnp.asarray(size, dtype) if where is None else jnp.sum(where, dtype=dtype) * (size // max(where.size, 1))
     return _join(count, axis_name)
-
-
-def statistics_dtype(x: Array) -> jnp.dtype:
-    """The type in which statistics are computed: float64 for float64, else float32."""
-    return jnp.dtype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
 
 
 def align_mask(where: Array | None, shape: tuple[int, ...]) -> Array | None:

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from zoo.errors import UserError
-from zoo.layers import stored_dtype
 from zoo.layers.interception import path_of
+from zoo.layers.parameters import stored_dtype, wide_dtype
 from zoo.norm.forward_and_backward import (
     AxisName,
     affine,
@@ -28,7 +28,7 @@ from zoo.norm.forward_and_backward import (
     batch_norm,
     check_input,
     count_valid,
-    statistics_dtype,
+    keep,
 )
 from zoo.norm.options import Statistics, check_statistics, current_options
 
@@ -80,7 +80,8 @@ class BatchNorm(nn.Module):
     ) -> Array:
         if not 0 <= self.momentum <= 1:
             raise UserError(f"momentum={self.momentum} must lie in [0, 1]", "it is the share of the old value kept")
-        check_input(x, self.epsilon)
+        momentum, epsilon = float(self.momentum), float(self.epsilon)  # numpy's own scalars would widen what they meet
+        check_input(x, epsilon)
         options, name = current_options(), path_of(self)
         statistics = options.statistics_of(name) or statistics or ("batch" if train else "running")
         check_statistics(statistics)
@@ -99,11 +100,12 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", self.scale_init, channels, dtype) if self.use_scale else None
         bias = self.param("bias", self.bias_init, channels, dtype) if self.use_bias else None
         if statistics == "running":
-            wide = statistics_dtype(x)
-            factor = lax.rsqrt(var.value.astype(wide) + self.epsilon)
+            wide = wide_dtype(x)
+            factor = lax.rsqrt(var.value.astype(wide) + epsilon)
             factor = factor if scale is None else factor * scale.astype(wide)
             bias = jnp.zeros(channels, wide) if bias is None else bias.astype(wide)
-            return affine(x, mean.value.astype(wide), factor, bias)
+            where = align_mask(where, x.shape)
+            return keep(where, affine(keep(where, x), mean.value.astype(wide), factor, bias))
         writes = train and not self.is_initializing()
         if writes and not self.is_mutable_collection("batch_stats"):
             raise UserError(
@@ -112,14 +114,14 @@ class BatchNorm(nn.Module):
             )
         axis_name = None if self.is_initializing() else axis_name  # init runs outside shard_map
         y, batch_mean, batch_var = batch_norm(
-            x, scale, bias, epsilon=self.epsilon, where=where, axis_name=axis_name, group_size=group_size
+            x, scale, bias, epsilon=epsilon, where=where, axis_name=axis_name, group_size=group_size
         )
         if writes:
             count = count_valid(align_mask(where, x.shape), x.shape, axis_name, batch_mean.dtype)
             unbiased = batch_var * (count / jnp.maximum(count - 1, 1))
             for old, new, least in ((mean, batch_mean, 1), (var, unbiased, 2)):
                 new = lax.stop_gradient(new).astype(old.value.dtype)
-                blended = self.momentum * old.value + (1 - self.momentum) * new
+                blended = momentum * old.value + (1 - momentum) * new
                 old.value = jnp.where(count >= least, blended, old.value)
         return y
 
@@ -132,4 +134,4 @@ def from_torch_momentum(momentum: float) -> float:
     """
     if momentum is None or not 0 <= momentum <= 1:
         raise UserError(f"torch momentum={momentum} must lie in [0, 1]", "None, a cumulative mean, has no equivalent")
-    return 1 - momentum
+    return 1 - float(momentum)

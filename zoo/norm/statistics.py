@@ -5,9 +5,11 @@ A batch is the dict of `zoo.training`: `image [N, H, W, C]` and optionally `mask
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,20 +53,20 @@ def compare_statistics(model: nn.Module, variables: Variables, batch: Batch) -> 
     Raises:
       UserError: the model has no batch normalisation, or the batch has not one valid row.
     """
-    measured = _measure(model, "batch")(variables, batch)
+    measured = _measure(model, "batch", variables, batch)
     if not measured:
         raise UserError(f"{type(model).__name__} has no batch normalisation", "there is nothing to compare")
-    return [_compare(name, values, _at(variables["batch_stats"], name)) for name, values in measured.items()]
+    stats = jax.device_get(variables["batch_stats"])
+    return [_compare(layer, _at(stats, layer.name)) for layer in measured]
 
 
-def _compare(name: str, measured: Mapping[str, Any], running: Mapping[str, Any]) -> LayerStatistics:
-    if not measured["count"]:
+def _compare(measured: "_Measured", running: Mapping[str, np.ndarray]) -> LayerStatistics:
+    if not measured.count:
         raise UserError("the batch's mask leaves no row", "there is nothing to compare")
-    epsilon = measured["epsilon"]
-    shift = np.abs(measured["mean"] - running["mean"]) / np.sqrt(running["var"] + epsilon)
-    ratio = (measured["var"] + epsilon) / (np.asarray(running["var"]) + epsilon)
+    shift = np.abs(measured.mean - running["mean"]) / np.sqrt(running["var"] + measured.epsilon)
+    ratio = (measured.var + measured.epsilon) / (running["var"] + measured.epsilon)
     return LayerStatistics(
-        name,
+        measured.name,
         shift.size,
         float(np.sqrt(np.mean(np.square(shift)))),
         float(shift.max()),
@@ -112,14 +114,13 @@ def recalibrate(
     """
     if iter(batches) is batches:
         raise TypeError("recalibrate goes through the batches many times: pass list(batches), not a generator.")
-    measure = _measure(model, "running")
     stats = jax.tree.map(np.asarray, variables.get("batch_stats", {}))
     for _ in range(len(jax.tree.leaves(stats)) // 2 + 1):
         population: dict[str, Moments] = {}
         for batch in batches:
-            for name, new in measure({**variables, "batch_stats": stats}, batch).items():
-                values = float(new["count"]), np.asarray(new["mean"], float), np.asarray(new["var"], float)
-                population[name] = _merge(population[name], values) if name in population else values
+            for new in _measure(model, "running", {**variables, "batch_stats": stats}, batch):
+                values = float(new.count), np.asarray(new.mean, float), np.asarray(new.var, float)
+                population[new.name] = _merge(population[new.name], values) if new.name in population else values
         if not population or not all(count for count, _, _ in population.values()):
             raise UserError("nothing to recalibrate", "no batch normalisation, no batch, or no valid row in any")
         change = 0.0
@@ -148,33 +149,40 @@ def _merge(a: Moments, b: Moments) -> Moments:
     return count, mean, var
 
 
-def _measure(model: nn.Module, statistics: Statistics) -> Callable[[Variables, Batch], dict[str, dict[str, Any]]]:
-    """A function of variables and batch: count, mean, biased variance and epsilon of each normalisation's input."""
-    epsilons: dict[str, float] = {}  # in the order of the calls, which a jitted function's dict would lose
+@flax.struct.dataclass
+class _Measured:
+    """Count, mean and biased variance of one normalisation's input."""
 
-    @jax.jit
-    def moments(variables: Variables, image: jax.Array, mask: jax.Array | None) -> dict[str, dict[str, jax.Array]]:
-        seen = {}
+    name: str = flax.struct.field(pytree_node=False)
+    epsilon: float = flax.struct.field(pytree_node=False)
+    count: jax.Array
+    mean: jax.Array
+    var: jax.Array
 
-        def look(module: nn.Module, x: jax.Array, call: Callable[[], jax.Array]) -> jax.Array:
-            name = path_of(module)
-            if name in seen:
-                raise UserError(f"{name} is called twice", "its two inputs have no common statistics to measure")
-            _, mean, var = batch_norm(x, None, None, where=mask)
-            seen[name] = {"count": count_valid(align_mask(mask, x.shape), x.shape, None, mean.dtype)}
-            seen[name] |= {"mean": mean, "var": var}
-            epsilons[name] = module.epsilon
-            return call()
 
-        with batch_norm_options(statistics=statistics, where=mask), intercept_calls(BatchNorm, look):
-            model.apply(variables, image, train=False)
-        return seen
+def _measure(model: nn.Module, statistics: Statistics, variables: Variables, batch: Batch) -> list[_Measured]:
+    """What each normalisation sees, on the host and in the order of the calls."""
+    return jax.device_get(_measure_on_device(model, statistics, variables, batch["image"], batch.get("mask")))
 
-    def measure(variables: Variables, batch: Batch) -> dict[str, dict[str, Any]]:
-        values = jax.device_get(moments(variables, batch["image"], batch.get("mask")))
-        return {name: values[name] | {"epsilon": epsilons[name]} for name in epsilons}
 
-    return measure
+@partial(jax.jit, static_argnums=(0, 1))  # here, not in each call: compiled once for a model and its shapes
+def _measure_on_device(
+    model: nn.Module, statistics: Statistics, variables: Variables, image: jax.Array, mask: jax.Array | None
+) -> list[_Measured]:
+    seen: dict[str, _Measured] = {}
+
+    def look(module: nn.Module, x: jax.Array, call: Callable[[], jax.Array]) -> jax.Array:
+        name = path_of(module)
+        if name in seen:
+            raise UserError(f"{name} is called twice", "its two inputs have no common statistics to measure")
+        _, mean, var = batch_norm(x, None, None, where=mask)
+        count = count_valid(align_mask(mask, x.shape), x.shape, None, mean.dtype)
+        seen[name] = _Measured(name, float(module.epsilon), count, mean, var)
+        return call()
+
+    with batch_norm_options(statistics=statistics, where=mask), intercept_calls(BatchNorm, look):
+        model.apply(variables, image, train=False)
+    return list(seen.values())
 
 
 def _at(tree: Mapping[str, Any], path: str) -> Any:

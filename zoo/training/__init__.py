@@ -1,7 +1,9 @@
 """Training: the pure steps, and the loop that makes run folders."""
 
-from zoo.training.loop import Result, fit, resume
+from zoo.training.epochs import Result
+from zoo.training.loop import fit, resume
 from zoo.training.metrics import Epoch, Progress, evaluate
 from zoo.training.recipe import TrainConfig, make_loss, make_optimizer, make_schedule
 from zoo.training.run_folder import RunFolder, RunRecord, Trained
-from zoo.training.step import Batch, TrainState, create_train_state, make_eval_step, make_train_step
+from zoo.training.state import TrainState, create_train_state
+from zoo.training.step import Batch, make_eval_step, make_train_step

@@ -1,40 +1,19 @@
 """The loop around the steps: `fit` makes a run folder, `resume` continues one that was interrupted."""
 
-import json
-import math
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import get_args
 
 import jax
 import optax
 
-from zoo import plots
-from zoo.data import Dataset, Splits, batches, load
+from zoo.data import Splits, load
 from zoo.errors import UserError
 from zoo.models import registry
-from zoo.norm import Statistics
-from zoo.training.checkpoint import load_tree, save_tree
-from zoo.training.metrics import Epoch, EpochMeans, Progress, evaluate
-from zoo.training.recipe import TrainConfig, make_loss, make_optimizer, make_schedule
-from zoo.training.run_folder import RunFolder, RunRecord
-from zoo.training.step import TrainState, TrainStep, create_train_state, make_eval_step, make_train_step
-from zoo.weights import read_metadata, save
-
-OnStep = Callable[[Progress], None]
-OnEpoch = Callable[[Epoch], None]
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished run: the last state, one `Epoch` per epoch, the plot of them if matplotlib is installed."""
-
-    state: TrainState
-    history: list[Epoch]
-    curves: Path | None
+from zoo.training.epochs import Callbacks, OnEpoch, OnStep, Result, Training
+from zoo.training.recipe import TrainConfig, make_optimizer
+from zoo.training.run_folder import Position, RunFolder, RunRecord
+from zoo.training.state import TrainState, create_train_state
 
 
 def fit(
@@ -44,8 +23,9 @@ def fit(
     splits: Splits | None = None,
     tx: optax.GradientTransformation | None = None,
     overwrite: bool = False,
-    on_step: OnStep = lambda progress: None,
-    on_epoch: OnEpoch = lambda epoch: None,
+    checkpoint_minutes: float = 5.0,
+    on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Result:
     """Train a net into a new run folder. Nothing is written before all of the request is found possible.
 
@@ -55,20 +35,28 @@ def fit(
       splits: your own images (`zoo.data.make_splits`) in the place of `config.data`.
       tx: your own optimiser in the place of the recipe's.
       overwrite: replace the run that is in the folder.
-      on_step, on_epoch: called after every step and every epoch.
+      checkpoint_minutes: a checkpoint is written as often, besides those after every epoch and at Ctrl-C.
+      on_step, on_epoch: called after every step with `(progress, state)` and after every epoch with `(row, state)`. The
+        state is that after the step, and the next step takes its arrays: copy what you keep, `jax.tree.map(jnp.copy,
+        state)`. An exception of theirs is a warning, and the training continues; KeyboardInterrupt stops it.
 
     Raises:
-      UserError, FileNotFoundError: the recipe, its data or the folder cannot be used, and why.
+      UserError, FileNotFoundError: the recipe, its data or the folder cannot be used, and why; the losses, parameters
+        or statistics stop being numbers; the device's memory is too small.
+      OSError: a file cannot be written.
     """
     run = RunFolder(folder)
+    run.check_unlocked()
     run.check_free(overwrite=overwrite)
     used, state = prepare(config, splits, tx)
     versions = {name: metadata.version(name) for name in ("jax", "flax", "optax", "numpy")}
     versions["device"] = jax.devices()[0].device_kind
     own = tuple(name for name, value in (("splits", splits), ("tx", tx)) if value is not None)
     record = RunRecord(config, used.train.preprocessing, used.train.num_classes, own, versions)
-    run.start(record)
-    return _train(run, record, used, state, [], on_step, on_epoch)
+    with run.lock():
+        run.check_free(overwrite=overwrite)  # nobody can have started a run since
+        run.start(record)
+        return Training(run, record, used, state, Position(), Callbacks(on_step, on_epoch), checkpoint_minutes).finish()
 
 
 def resume(
@@ -76,37 +64,61 @@ def resume(
     *,
     splits: Splits | None = None,
     tx: optax.GradientTransformation | None = None,
-    on_step: OnStep = lambda progress: None,
-    on_epoch: OnEpoch = lambda epoch: None,
+    lr: float | None = None,
+    checkpoint_minutes: float = 5.0,
+    on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Result:
-    """Continue an interrupted run after its last whole epoch: to the same bits as if it had not stopped.
+    """Continue an interrupted run after its last checkpoint: to the same bits as if it had not stopped.
+
+    A run whose numbers stopped being numbers would come to the same end: it is continued from its last good
+    checkpoint with another `lr`, or with another `tx` if it had its caller's.
 
     Args:
       folder: the run folder.
       splits, tx: the same as were passed to `fit`, if any were.
-      on_step, on_epoch: called after every step and every epoch.
+      lr: the recipe's highest learning rate from here on.
+      checkpoint_minutes, on_step, on_epoch: as in `fit`.
 
     Raises:
-      UserError: there is no run in the folder, it is finished, a file of it is damaged, or it was made with splits or
-        an optimiser that are not passed again.
+      UserError: there is no run in the folder, it is finished, somebody is training in it, a file of it is damaged, it
+        diverged and has no other learning rate, or it was made with splits or an optimiser that are not passed again;
+        and as `fit`.
     """
     run = RunFolder(folder)
-    record = run.read()
-    config = record.config
-    if run.weights_path.exists():
-        raise UserError(f"{folder} is finished, after {config.epochs} epochs", "there is nothing to resume")
-    for name, value in (("splits", splits), ("tx", tx)):
-        if (value is not None) != (name in record.own):
-            given = "its caller's own" if name in record.own else "the recipe's"
-            raise UserError(f"{folder} was started with {given} {name}", "resume it with the same", code="own-parts")
-    used, state = prepare(config, splits, tx)
-    history: list[Epoch] = []
-    if run.checkpoint_path.exists():
-        state = load_tree(run.checkpoint_path, state)
-        history = [Epoch(**row) for row in json.loads(read_metadata(run.checkpoint_path)["history"])]
-    if len(history) > config.epochs:
-        raise UserError(f"{folder} has had {len(history)} epochs, its config.json wants {config.epochs}")
-    return _train(run, record, used, state, history, on_step, on_epoch)
+    run.read()  # no run is no folder to lock
+    with run.lock():
+        record = run.read()
+        if run.weights_path.exists():
+            raise UserError(f"{folder} is finished, after {record.config.epochs} epochs", "there is nothing to resume")
+        for name, value in (("splits", splits), ("tx", tx)):
+            if (value is not None) != (name in record.own):
+                given = "its caller's own" if name in record.own else "the recipe's"
+                raise UserError(
+                    f"{folder} was started with {given} {name}", "resume it with the same", code="own-parts"
+                )
+        changed = _change_learning_rate(run, record, lr)
+        used, state = prepare(changed.config, splits, tx)
+        state, position = run.load_checkpoint(state)
+        if len(position.history) > changed.config.epochs:
+            done = len(position.history)
+            raise UserError(f"{folder} has had {done} epochs, its config.json wants {changed.config.epochs}")
+        if changed != record:
+            run.write_record(changed)
+        return Training(run, changed, used, state, position, Callbacks(on_step, on_epoch), checkpoint_minutes).finish()
+
+
+def _change_learning_rate(run: RunFolder, record: RunRecord, lr: float | None) -> RunRecord:
+    """The record of a run that is resumed with another learning rate, which one that diverged needs."""
+    config, own = record.config, "tx" in record.own
+    if lr is not None and own:
+        raise UserError(f"{run.folder} was started with its caller's own tx", "the learning rate is part of it")
+    if record.diverged and not own and lr in (None, config.lr):
+        remedy = f"resume it with another lr than {config.lr}"
+        context = {"folder": run.folder, "lr": config.lr}
+        problem = f"{run.folder} stopped because {record.diverged}, and would again"
+        raise UserError(problem, remedy, code="diverged", **context)
+    return replace(record, config=config if lr is None else replace(config, lr=lr), diverged=None)
 
 
 def prepare(
@@ -127,72 +139,3 @@ def prepare(
     tx = make_optimizer(config, len(splits.train)) if tx is None else tx
     shape = splits.train.preprocessing.image_shape
     return splits, create_train_state(model, jax.random.key(config.seed), tx, shape)
-
-
-def _train(
-    run: RunFolder,
-    record: RunRecord,
-    splits: Splits,
-    state: TrainState,
-    history: list[Epoch],
-    on_step: OnStep,
-    on_epoch: OnEpoch,
-) -> Result:
-    """The epochs that `history` lacks: the folder can be resumed after each and is finished after the last."""
-    config, loss = record.config, make_loss(record.config)
-    train_step = make_train_step(loss)
-    eval_steps = {name: make_eval_step(loss, statistics=name) for name in get_args(Statistics)}
-    schedule = None if "tx" in record.own else make_schedule(config, len(splits.train))
-    for epoch in range(len(history) + 1, config.epochs + 1):
-        start = time.perf_counter()
-        state, trained = _train_epoch(train_step, state, splits.train, config, epoch, on_step)
-        if not math.isfinite(trained.loss):
-            raise UserError(f"the loss is {trained.loss} in epoch {epoch}", f"choose a smaller lr than {config.lr}")
-        tested = {
-            f"test_{metric}_{name}": value
-            for name, step in eval_steps.items()
-            for metric, value in evaluate(step, state, splits.test, config.batch_size).items()
-        }
-        row = Epoch(
-            epoch=epoch,
-            learning_rate=None if schedule is None else float(schedule(state.step - 1)),
-            train_loss=trained.loss,
-            train_accuracy=trained.accuracy,
-            images_per_second=trained.images_per_second,
-            seconds=time.perf_counter() - start,
-            **tested,
-        )
-        history = [*history, row]
-        save_tree(run.checkpoint_path, state, {"history": json.dumps([asdict(row) for row in history])})
-        run.write_metrics(history)
-        on_epoch(row)
-    save(run.weights_path, state.variables, name=config.model)
-    run.checkpoint_path.unlink()
-    return Result(state, history, _draw_curves(run, record, history))
-
-
-def _train_epoch(
-    step: TrainStep, state: TrainState, train: Dataset, config: TrainConfig, epoch: int, on_step: OnStep
-) -> tuple[TrainState, Progress]:
-    """One pass over the training images."""
-    means = EpochMeans(epoch, len(train))
-    drawn = batches(train, config.batch_size, seed=config.seed, epoch=epoch, max_shift=config.max_shift)
-    state, metrics = step(state, next(drawn))
-    for batch in drawn:
-        waiting = metrics
-        state, metrics = step(state, batch)
-        on_step(means.add(waiting))  # read a step's metrics while the next one is running
-    progress = means.add(metrics)
-    on_step(progress)
-    return state, progress
-
-
-def _draw_curves(run: RunFolder, record: RunRecord, history: list[Epoch]) -> Path | None:
-    """curves.png, where matplotlib is installed; a finished run is safe by then."""
-    data = "own data" if "splits" in record.own else record.config.data
-    title = f"{record.config.model} on {data}, seed {record.config.seed}"
-    try:
-        plots.write_plot(plots.plot_curves([asdict(row) for row in history], title=title), run.curves_path)
-    except ModuleNotFoundError:
-        return None
-    return run.curves_path

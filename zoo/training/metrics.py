@@ -1,13 +1,14 @@
 """What a training counts: means over images, step by step, epoch by epoch, and over a test set."""
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import jax
 
 from zoo.data import Dataset, batches
-from zoo.training.step import EvalStep, TrainState
+from zoo.errors import UserError
+from zoo.training.state import TrainState
+from zoo.training.step import EvalStep
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,8 @@ class Epoch:
     """A line of metrics.jsonl. Losses are means over the images, with label smoothing; accuracies are shares.
 
     The training's are those of the steps, each before its update. The test's are taken after the epoch, once with the
-    running statistics and once with those of the test batches. The speed is that of the training, compilation
-    included. The learning rate is that of the recipe's optimiser, None with the caller's own.
+    running statistics and once with those of the test batches. The speed is that of the training steps, without
+    compilation. The learning rate is that of the recipe's optimiser, None with the caller's own.
     """
 
     epoch: int
@@ -43,27 +44,33 @@ class Progress:
     images_per_second: float
 
 
-@dataclass
-class EpochMeans:
-    """Means over the images of an epoch so far, each image counting once whatever its batch."""
+@dataclass(frozen=True)
+class EpochSums:
+    """Sums over the images of an epoch so far, each image counting once whatever its batch, and the time they took."""
 
     epoch: int
-    of_images: int
-    start: float = field(default_factory=time.perf_counter)
+    steps: int = 0
     images: int = 0
     loss: float = 0.0
     correct: float = 0.0
+    seconds: float = 0.0
 
-    def add(self, metrics: Mapping[str, jax.Array]) -> Progress:
-        """Counts the metrics of a step."""
+    def add(self, metrics: Mapping[str, jax.Array], seconds: float) -> "EpochSums":
+        """With the metrics of one more step."""
         loss, accuracy, count = (float(metrics[name]) for name in ("loss", "accuracy", "count"))
-        self.images += int(count)
-        self.loss += count * loss
-        self.correct += count * accuracy
-        speed = self.images / (time.perf_counter() - self.start)
-        return Progress(
-            self.epoch, self.images, self.of_images, self.loss / self.images, self.correct / self.images, speed
+        return replace(
+            self,
+            steps=self.steps + 1,
+            images=self.images + int(count),
+            loss=self.loss + count * loss,
+            correct=self.correct + count * accuracy,
+            seconds=self.seconds + seconds,
         )
+
+    def to_progress(self, of_images: int) -> Progress:
+        images = max(self.images, 1)
+        speed = self.images / max(self.seconds, 1e-9)
+        return Progress(self.epoch, self.images, of_images, self.loss / images, self.correct / images, speed)
 
 
 def evaluate(step: EvalStep, state: TrainState, dataset: Dataset, batch_size: int) -> dict[str, float]:
@@ -71,7 +78,12 @@ def evaluate(step: EvalStep, state: TrainState, dataset: Dataset, batch_size: in
 
     The order is mixed, always in the same way: a file sorted by class must not put one class into a batch, whose
     statistics would then be another's.
+
+    Raises:
+      UserError: the data set is empty.
     """
+    if not len(dataset):
+        raise UserError("the data set has no images", "there is nothing to evaluate")
     sums = {"loss": 0.0, "correct": 0.0, "count": 0.0}
     for batch in batches(dataset, batch_size, seed=0, epoch=0):
         one = step(state, batch)

@@ -2,19 +2,23 @@
 
     config.json             how the run was made: its `TrainConfig`, what is done to its images, the versions
     metrics.jsonl           one line per epoch
-    checkpoint.safetensors  the whole training state after the last epoch, only while there are epochs to come
+    checkpoint.safetensors  the whole training state, only while there are steps to come
     curves.png              the plot of metrics.jsonl
     weights.safetensors     params and batch_stats; only a finished run has it
-    statistics.png          what `zoo stats` drew of the finished run, if it was asked
+    statistics.png          what `zoo stats` drew of the run, if it was asked
+    lock                    who is training in it, only while somebody is
 
 A file is written beside its place and renamed into it: whenever the process is killed, the old file or the new one is
-there, never a piece of one.
+there, never a piece of one. All but the plots carry a digest that is checked when they are read.
 """
 
+import contextlib
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +29,12 @@ from zoo.data.preprocessing import preprocessing_of_fields
 from zoo.errors import UserError
 from zoo.models import registry
 from zoo.models.net import Net
-from zoo.training.checkpoint import load_tree
-from zoo.training.metrics import Epoch
+from zoo.training import lock
+from zoo.training.checkpoint import load_tree, save_tree
+from zoo.training.metrics import Epoch, EpochSums
 from zoo.training.recipe import TrainConfig
-from zoo.training.step import TrainState, create_train_state
+from zoo.training.state import TrainState, create_train_state
+from zoo.weights import read_metadata
 from zoo.weights.files import write_whole
 
 
@@ -42,6 +48,7 @@ class RunRecord:
       num_classes: of its data.
       own: what the caller passed in the place of the recipe's: "splits", "tx".
       versions: of the libraries, and the device.
+      diverged: where its numbers stopped being numbers, if they did: the same recipe would do the same again.
     """
 
     config: TrainConfig
@@ -49,15 +56,39 @@ class RunRecord:
     num_classes: int
     own: tuple[str, ...] = ()
     versions: Mapping[str, str] | None = None
+    diverged: str | None = None
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run is: its whole epochs, and the sums of the one after them."""
+
+    history: list[Epoch] = field(default_factory=list)
+    sums: EpochSums = field(default_factory=lambda: EpochSums(1))
+
+    def __str__(self) -> str:
+        if self.sums.steps:
+            return f"after step {self.sums.steps} of epoch {self.sums.epoch}"
+        return f"after epoch {len(self.history)}" if self.history else "from its start"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run: its record, the trained net, and a state that holds both for evaluation."""
+    """A run that can be evaluated.
+
+    Attributes:
+      record: how it was made.
+      model: the trained net.
+      state: a state that holds the net and its variables.
+      history: one `Epoch` per epoch done.
+      finished: False where the variables are those of a checkpoint, because epochs are to come.
+    """
 
     record: RunRecord
     model: Net
     state: TrainState
+    history: list[Epoch]
+    finished: bool
 
 
 class RunFolder:
@@ -71,6 +102,7 @@ class RunFolder:
         self.curves_path = self.folder / "curves.png"
         self.weights_path = self.folder / "weights.safetensors"
         self.statistics_path = self.folder / "statistics.png"
+        self.lock_path = self.folder / "lock"
 
     def check_free(self, *, overwrite: bool) -> None:
         """Raises `UserError` where a new run would mix with, or destroy, what is there."""
@@ -88,18 +120,42 @@ class RunFolder:
                 code="interrupted-run-exists",
                 folder=self.folder,
             )
-        if not self.config_path.exists() and any(self.folder.iterdir()):
+        leftovers = {self.lock_path, *self._list_parts()}  # of a start that was killed
+        if not self.config_path.exists() and set(self.folder.iterdir()) - leftovers:
             raise UserError(
                 f"{self.folder} holds other files and not a run", "pass another folder", code="folder-taken"
             )
 
+    def check_unlocked(self) -> None:
+        """Raises `UserError` where somebody is training in the folder."""
+        lock.check_free(self.lock_path)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Makes the folder, keeps others from training in it, and clears away what a killed owner half wrote.
+
+        Raises:
+          UserError: somebody else is training in it, or it cannot be written.
+        """
+        with lock.hold(self.lock_path):
+            for part in self._list_parts():
+                part.unlink()
+            yield
+
+    def _list_parts(self) -> list[Path]:
+        """Files of ours that were being written when their process was killed."""
+        names = {path.name for path in vars(self).values() if path != self.folder}
+        return [path for path in self.folder.glob("*.part") if path.name.rsplit(".", 2)[0] in names]
+
     def start(self, record: RunRecord) -> None:
-        """Makes the folder and its config.json, after removing the files of a run to be overwritten."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        old_paths = (self.weights_path, self.checkpoint_path, self.curves_path, self.statistics_path, self.metrics_path)
-        for old in (*old_paths, self.config_path):
+        """Writes config.json, after removing the other files of a run to be overwritten."""
+        paths = (self.weights_path, self.checkpoint_path, self.curves_path, self.statistics_path, self.metrics_path)
+        for old in paths:
             old.unlink(missing_ok=True)
-        text = json.dumps(asdict(record), indent=2) + "\n"
+        self.write_record(record)
+
+    def write_record(self, record: RunRecord) -> None:
+        text = json.dumps(_sign(asdict(record)), indent=2, allow_nan=False) + "\n"
         write_whole(self.config_path, lambda path: path.write_text(text))
 
     def read(self) -> RunRecord:
@@ -111,33 +167,76 @@ class RunFolder:
         if not self.config_path.is_file():
             raise UserError(f"no run in {str(self.folder)!r}", "zoo.fit makes one", code="no-run", folder=self.folder)
         try:
-            values = json.loads(self.config_path.read_text())
+            values = _verify(self.config_path.read_text(encoding="utf-8"), indent=2, end="\n")
+            if unknown := values.keys() - {field.name for field in fields(RunRecord)}:
+                raise ValueError(f"unknown {', '.join(sorted(unknown))}")
             return RunRecord(
                 TrainConfig(**values["config"]),
                 preprocessing_of_fields(values["preprocessing"]),
                 int(values["num_classes"]),
                 tuple(values["own"]),
                 values["versions"],
+                values.get("diverged"),
             )
         except UserError as error:
             raise UserError(f"{self.config_path}: {error.problem}", error.remedy) from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{self.config_path} is damaged ({error!r})", "train again") from error
 
     def write_metrics(self, history: Sequence[Epoch]) -> None:
-        lines = "".join(json.dumps(asdict(row)) + "\n" for row in history)
+        lines = "".join(json.dumps(_sign(asdict(row)), allow_nan=False) + "\n" for row in history)
         write_whole(self.metrics_path, lambda path: path.write_text(lines))
 
-    def restore(self) -> Trained:
-        """The trained net of a finished run.
+    def read_metrics(self) -> list[Epoch]:
+        """The rows of metrics.jsonl; none before the first epoch is done.
 
         Raises:
-          UserError: there is no run, it is not finished, or a file of it is damaged.
+          UserError: metrics.jsonl is damaged.
         """
-        record = self.read()
-        if not self.weights_path.exists():
+        if not self.metrics_path.exists():
+            return []
+        try:
+            lines = self.metrics_path.read_text(encoding="utf-8").split("\n")
+            rows = [Epoch(**_verify(line)) for line in lines[:-1]]
+            if lines[-1] or [row.epoch for row in rows] != list(range(1, len(rows) + 1)):
+                raise ValueError("a line is missing")
+        except UserError as error:
+            raise UserError(f"{self.metrics_path}: {error.problem}", error.remedy) from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.metrics_path} is damaged ({error!r})", "remove it") from error
+        return rows
+
+    def save_checkpoint(self, state: TrainState, position: Position) -> None:
+        save_tree(self.checkpoint_path, state, {"position": json.dumps(asdict(position), allow_nan=False)})
+
+    def load_checkpoint(self, template: TrainState) -> tuple[TrainState, Position]:
+        """The last checkpoint, or the state that is given where there is none yet.
+
+        Raises:
+          UserError: the file is damaged, or does not fit.
+        """
+        if not self.checkpoint_path.exists():
+            return template, Position()
+        return load_tree(self.checkpoint_path, template), self._read_position()
+
+    def _read_position(self) -> Position:
+        try:
+            values = json.loads(read_metadata(self.checkpoint_path)["position"])
+            return Position([Epoch(**row) for row in values["history"]], EpochSums(**values["sums"]))
+        except (TypeError, KeyError) as error:
+            problem = f"{self.checkpoint_path} is not a checkpoint of this version of zoo ({error!r})"
+            raise UserError(problem, "continue it with the version that wrote it, or train again") from error
+
+    def restore(self) -> Trained:
+        """The trained net of a finished run, or of an unfinished one as its last checkpoint has it.
+
+        Raises:
+          UserError: there is no run, it has no checkpoint yet, or a file of it is damaged.
+        """
+        record, finished = self.read(), self.weights_path.exists()
+        if not finished and not self.checkpoint_path.exists():
             raise UserError(
-                f"{self.folder} is not finished",
+                f"{self.folder} is not finished, and has no checkpoint yet",
                 "zoo.training.resume continues it",
                 code="interrupted-run",
                 folder=self.folder,
@@ -145,5 +244,29 @@ class RunFolder:
         model = registry.create(record.config.model, num_classes=record.num_classes)
         key, tx, image_shape = jax.random.key(0), optax.identity(), record.preprocessing.image_shape
         shapes = jax.eval_shape(lambda key: create_train_state(model, key, tx, image_shape), key)
-        variables = load_tree(self.weights_path, shapes.variables)
-        return Trained(record, model, shapes.replace(**variables, key=key, step=jnp.zeros((), jnp.int32)))
+        path = self.weights_path if finished else self.checkpoint_path
+        variables = load_tree(path, shapes.variables, parts=None if finished else ("params", "batch_stats"))
+        history = self.read_metrics() if finished else self._read_position().history
+        state = shapes.replace(**variables, key=key, step=jnp.zeros((), jnp.int32))
+        return Trained(record, model, state, history, finished)
+
+
+def _sign(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a JSON object with a digest of them."""
+    text = json.dumps(values, allow_nan=False)
+    return {**values, "digest": hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}
+
+
+def _verify(text: str, *, indent: int | None = None, end: str = "") -> dict[str, Any]:
+    """The values of a JSON object, whose digest is right where there is one.
+
+    Raises:
+      UserError: it is not what was written.
+    """
+    values = json.loads(text)
+    signed = "digest" in values
+    values = {name: value for name, value in values.items() if name != "digest"}
+    if signed and json.dumps(_sign(values), indent=indent) + end != text:
+        remedy = 'restore it, or remove its "digest" if you changed it on purpose'
+        raise UserError("it is not as it was written, its digest says so", remedy)
+    return values

@@ -5,10 +5,13 @@
 normalise with the batch as well (`statistics="batch"`): the difference is then one argument and nothing else.
 
 A batch is a dict: `image [N, H, W, C]` floating, `label [N]` integer or `[N, K]` probabilities, and optionally
-`mask [N]`: rows that are False are padding and count for nothing, in the loss and in the batch statistics alike.
+`mask [N]`: rows that are False are padding. Whatever they hold, NaN included, they count for nothing, neither in the
+metrics nor in the new state: they are replaced by zeros before the model or the loss sees them, and `BatchNorm` leaves
+them out. (Another library's normalisation in a model of your own does not know the mask, and counts the zeros.)
 """
 
 import fnmatch
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -17,73 +20,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
-from flax import struct
 from flax.traverse_util import flatten_dict
 
 from zoo.errors import UserError
 from zoo.losses import with_auxiliary
+from zoo.losses.inputs import cast_floating
 from zoo.norm import Statistics, StatisticsByLayer, batch_norm_options
+from zoo.training.state import TrainState, update_average
 
 Batch = Mapping[str, jax.Array | np.ndarray]
 Loss = Callable[..., jax.Array]  # (logits, labels) -> one loss per example
-TrainStep = Callable[["TrainState", Batch], tuple["TrainState", dict[str, jax.Array]]]
-EvalStep = Callable[["TrainState", Batch], dict[str, jax.Array]]
-
-
-class TrainState(struct.PyTreeNode):
-    """Everything that training changes, and the two functions that change it.
-
-    Attributes:
-      step: int32 array, number of updates made; an int would compile the step twice.
-      params, batch_stats: the model's variables.
-      opt_state: the optimiser's state.
-      key: where each step's dropout comes from, by `fold_in(key, step)`.
-      model: the unbound module.
-      tx: the optimiser.
-    """
-
-    step: jax.Array
-    params: Any
-    batch_stats: Any
-    opt_state: optax.OptState
-    key: jax.Array
-    model: nn.Module = struct.field(pytree_node=False)
-    tx: optax.GradientTransformation = struct.field(pytree_node=False)
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
-
-
-def create_train_state(
-    model: nn.Module, key: jax.Array, tx: optax.GradientTransformation, image_shape: tuple[int, int, int]
-) -> TrainState:
-    """Initialises the model for images of `(height, width, channels)`.
-
-    Raises:
-      UserError: `image_shape` has a batch axis, or the model refuses it.
-    """
-    if len(image_shape) != 3:
-        raise UserError(f"image_shape={image_shape}", "pass (height, width, channels), without the batch")
-    init_key, step_key = jax.random.split(key)
-    # Compiled for a single call: without optimising, that takes a quarter of the time on a CPU. Only the outermost
-    # jit may have options, so not under the caller's own jit or eval_shape.
-    outermost = jax.default_backend() == "cpu" and not isinstance(init_key, jax.core.Tracer)
-    options = {"xla_backend_optimization_level": 0} if outermost else None
-    init = jax.jit(partial(model.init, train=False), compiler_options=options)
-    variables = init(init_key, jnp.zeros((1, *image_shape), jnp.float32))
-    params = variables["params"]
-    return TrainState(
-        jnp.zeros((), jnp.int32),
-        params,
-        variables.get("batch_stats", {}),
-        tx.init(params),
-        step_key,
-        model,
-        tx,
-    )
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+EvalStep = Callable[[TrainState, Batch], dict[str, jax.Array]]
 
 
 def make_train_step(
@@ -97,8 +45,16 @@ def make_train_step(
     Metrics are the means over the batch's valid rows, before the update: `loss`, which is what is minimised,
     `accuracy`; and their `count`.
 
+    The optimiser is told `value` (the loss), `grad`, and `value_fn` and `obj_fn` (the loss of other parameters on this
+    batch), for those that want them: `optax.polyak_sgd`, `optax.lbfgs`, `optax.contrib.reduce_on_plateau`, ...
+
+    With `optax.MultiSteps(tx, k)` the parameters move at every k-th step, but the running statistics (and an average
+    of the parameters) at each: k times as far between two updates, of batches k times smaller. Where that matters,
+    freeze them with `statistics="running"`, or take exact ones after the training, by `zoo.recalibrate`, which do not
+    depend on how the images were batched.
+
     Args:
-      loss_fn: `(logits, labels) -> [N]`.
+      loss_fn: `(logits [N, K], labels) -> [N]`, floating point.
       statistics: what normalises. By default this batch, whose statistics move the running ones. `"running"` freezes
         all normalisations for fine-tuning: the running statistics normalise and do not move;
         `{"layer1_*": "running"}` freezes those whose path fits the shell pattern.
@@ -106,39 +62,45 @@ def make_train_step(
         (`model.aux_weights`); `{}` trains without the heads.
 
     Raises:
-      UserError: from the step: a pattern of `statistics` fits no normalisation of the model.
+      UserError: from the step: a pattern of `statistics` fits no normalisation of the model; the shapes of the batch,
+        the logits and what `loss_fn` returns do not go together.
+      TypeError: from the step: `loss_fn` returns something else than floating-point numbers, or `mask` is not boolean.
     """
 
     @partial(jax.jit, donate_argnums=0)
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         heads = getattr(state.model, "aux_weights", {}) if aux_weights is None else aux_weights
         endpoints: dict[str, Any] = {"endpoints": tuple(heads)} if heads else {}
-        total = with_auxiliary(loss_fn, heads) if heads else loss_fn
         if isinstance(statistics, Mapping):
             _check_patterns(statistics, state.batch_stats)
-        where, mask = _find_mask(batch)
+        image, labels, mask = _blank_padding(batch)
         rngs = {"dropout": jax.random.fold_in(state.key, state.step)}
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
             variables = {"params": params, "batch_stats": state.batch_stats}
-            with batch_norm_options(statistics=statistics, where=where):
+            with batch_norm_options(statistics=statistics, where=mask):
                 outputs, updates = state.model.apply(
-                    variables, batch["image"], train=True, mutable=["batch_stats"], rngs=rngs, **endpoints
+                    variables, image, train=True, mutable=["batch_stats"], rngs=rngs, **endpoints
                 )
-            sums = _sums(total, outputs, batch["label"], mask)
+            sums = _sums(loss_fn, outputs, labels, mask, heads)
             return sums["loss"] / jnp.maximum(sums["count"], 1), (sums, updates.get("batch_stats", {}))
 
-        grads, (sums, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params)
-        updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
+        def value_fn(params: Any, obj_fn: object = None) -> jax.Array:  # noqa: ARG001, line searches want it named
+            return loss_of(params)[0]
+
+        (loss, (sums, batch_stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        told = _choose_arguments(state.tx, value=loss, grad=grads, value_fn=value_fn, obj_fn=value_fn)
+        updates, opt_state = state.tx.update(grads, state.opt_state, state.params, **told)
+        params = optax.apply_updates(state.params, updates)
         new = state.replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
+            ema_params=update_average(state, params),
         )
-        count = jnp.maximum(sums["count"], 1)
-        metrics = {"loss": sums["loss"] / count, "accuracy": sums["correct"] / count, "count": sums["count"]}
-        return new, metrics
+        accuracy = sums["correct"] / jnp.maximum(sums["count"], 1)
+        return new, {"loss": loss, "accuracy": accuracy, "count": sums["count"]}
 
     return train_step
 
@@ -147,17 +109,25 @@ def make_eval_step(loss_fn: Loss, *, statistics: Statistics = "running") -> Eval
     """A jitted `(state, batch) -> {"loss", "correct", "count"}`: sums over the valid rows, to be added up over batches.
 
     `statistics="batch"` normalises with the batch instead of the running statistics: nothing is written and no unit
-    is dropped, so that what differs from `"running"` is the statistics alone.
+    is dropped, so that what differs from `"running"` is the statistics alone. `loss_fn` and errors are those of
+    `make_train_step`.
     """
 
     @jax.jit
     def eval_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
-        where, mask = _find_mask(batch)
-        with batch_norm_options(statistics=statistics, where=where):
-            logits: Any = state.model.apply(state.variables, batch["image"], train=False)
-        return _sums(loss_fn, logits, batch["label"], mask)
+        image, labels, mask = _blank_padding(batch)
+        with batch_norm_options(statistics=statistics, where=mask):
+            logits: Any = state.model.apply(state.variables, image, train=False)
+        return _sums(loss_fn, logits, labels, mask)
 
     return eval_step
+
+
+def _choose_arguments(tx: optax.GradientTransformation, **known: object) -> dict[str, Any]:
+    """Those of the known arguments that the optimiser takes beside gradients, state and parameters."""
+    taken = inspect.signature(tx.update).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+    return {name: value for name, value in known.items() if takes_all or name in taken}
 
 
 def _check_patterns(statistics: Mapping[str, Statistics], batch_stats: Any) -> None:
@@ -169,19 +139,69 @@ def _check_patterns(statistics: Mapping[str, Statistics], batch_stats: Any) -> N
             raise UserError(f"no normalisation fits {pattern!r}", f"their paths are {known}, ...")
 
 
-def _find_mask(batch: Batch) -> tuple[jax.Array | None, jax.Array]:
-    """The batch's mask, None where it has none, and `[N]` booleans in either case."""
-    where = jnp.asarray(batch["mask"]) if "mask" in batch else None
-    return where, jnp.ones(batch["image"].shape[0], bool) if where is None else where
+def _blank_padding(batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Images and labels with zeros in the rows that the mask leaves out, and the mask, None where there is none."""
+    image, labels = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
+    if "mask" not in batch:
+        return image, labels, None
+    mask = jnp.asarray(batch["mask"])
+    if mask.dtype != bool:
+        raise TypeError(f"mask must be boolean, not {mask.dtype}: compare first, as in mask > 0.")
+    if mask.shape != image.shape[:1]:
+        raise UserError(f"the mask {list(mask.shape)} of images {list(image.shape)}", f"pass [{len(image)}]")
+
+    def blank(rows: jax.Array) -> jax.Array:
+        valid = jnp.expand_dims(mask, tuple(range(1, rows.ndim)))
+        return jnp.where(valid, rows, jnp.zeros((), rows.dtype))  # not a product: NaN times 0 is NaN
+
+    return blank(image), blank(labels), mask
 
 
-def _sums(loss_fn: Loss, outputs: Any, labels: jax.Array | np.ndarray, mask: jax.Array) -> dict[str, jax.Array]:
-    """Sums over the valid rows; `outputs` are logits, or logits and endpoints where the loss takes both."""
-    outputs = jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), outputs)
-    logits = outputs[0] if isinstance(outputs, tuple) else outputs
-    truth = labels if jnp.issubdtype(labels.dtype, jnp.integer) else jnp.argmax(labels, axis=-1)
+def _sums(
+    loss_fn: Loss,
+    outputs: Any,
+    labels: jax.Array,
+    mask: jax.Array | None,
+    heads: Mapping[str, float] | None = None,
+) -> dict[str, jax.Array]:
+    """Sums over the valid rows; `outputs` are logits, or logits and endpoints where there are heads."""
+    outputs = jax.tree.map(partial(cast_floating, "logits"), outputs)
+    logits = outputs[0] if heads else outputs
+    _check_logits(logits, labels)
+    checked = _check_returned(loss_fn)
+    losses = with_auxiliary(checked, heads)(outputs, labels) if heads else checked(logits, labels)
+    truth = labels if labels.ndim == 1 else jnp.argmax(labels, axis=-1)
+    mask = jnp.ones(len(logits), bool) if mask is None else mask
     return {
-        "loss": jnp.sum(loss_fn(outputs, labels), where=mask),
+        "loss": jnp.sum(losses, where=mask),
         "correct": jnp.sum(jnp.argmax(logits, axis=-1) == truth, where=mask, dtype=jnp.float32),
         "count": jnp.sum(mask, dtype=jnp.float32),
     }
+
+
+def _check_logits(logits: jax.Array, labels: jax.Array) -> None:
+    if logits.ndim != 2:
+        raise UserError(f"the model returned {list(logits.shape)}", "a step takes logits [N, K], one row per image")
+    wanted = logits.shape[:1] if jnp.issubdtype(labels.dtype, jnp.integer) else logits.shape
+    if labels.shape != wanted:
+        raise UserError(
+            f"logits {list(logits.shape)} and {labels.dtype} labels {list(labels.shape)}",
+            f"pass integer labels [{len(logits)}] or probabilities {list(logits.shape)}",
+        )
+
+
+def _check_returned(loss_fn: Loss) -> Loss:
+    """`loss_fn`, but never a number per batch, a column or a matrix, which would be summed up without a word."""
+
+    def checked(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        losses = loss_fn(logits, labels)
+        remedy = f"return one floating-point loss per example, [{len(logits)}]"
+        if not isinstance(losses, jax.Array | np.ndarray):
+            raise TypeError(f"loss_fn returned a {type(losses).__name__}: {remedy}.")
+        if losses.shape != logits.shape[:1]:
+            raise UserError(f"loss_fn returned {list(losses.shape)} for {len(logits)} examples", remedy)
+        if not jnp.issubdtype(losses.dtype, jnp.floating):
+            raise TypeError(f"loss_fn returned {losses.dtype}: {remedy}.")
+        return losses
+
+    return checked

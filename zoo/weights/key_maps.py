@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict
 from zoo.errors import UserError
 from zoo.models import registry
 from zoo.models.layout import Layout, Rules
+from zoo.weights.wording import escape
 
 Variables = Mapping[str, Any]  # params and batch_stats, of arrays or of shapes
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -127,7 +128,8 @@ def modernise(arrays: Mapping[str, np.ndarray], layout: Layout | str) -> dict[st
     for k in arrays:
         modern = _rewrite(k, layout.old)
         if modern in renamed:
-            raise UserError(f"two keys of the state dict are one tensor: {renamed[modern]!r} and {k!r}")
+            two = f"'{escape(renamed[modern])}' and '{escape(k)}'"
+            raise UserError(f"two keys of the state dict are one tensor: {two}")
         renamed[modern] = k
     return {modern: arrays[k] for modern, k in renamed.items()}
 

@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from zoo.data.preprocessing import parse_preprocessing
 from zoo.errors import UserError
 from zoo.models import registry
 from zoo.models.net import Net
 from zoo.weights import hub
-from zoo.weights.files import read, read_metadata
-from zoo.weights.state_dict import IMAGENET, NewModules, Shape, count_classes, from_torch
+from zoo.weights.files import PREPROCESSING, read, read_metadata
+from zoo.weights.inspection import Arrays, Shape, find_image_shape, find_shapes
+from zoo.weights.state_dict import IMAGENET, NewModules, from_torch
+from zoo.weights.wording import escape
 
 
 def load(
@@ -59,9 +62,10 @@ def pretrained(
     Args:
       name: the model.
       source: of the weights, as in `zoo.load`.
-      num_classes: of the model, by default its own; 0 gives one that returns features.
+      num_classes: of the model, by default that of the weights; 0 gives one that returns features.
       key: initialises the new head.
-      grayscale, image_shape: as in `zoo.from_torch`.
+      grayscale: as in `zoo.from_torch`.
+      image_shape: as in `zoo.from_torch`, by default what the file tells.
       dtype, param_dtype: types of the computation and of the stored parameters.
 
     Returns:
@@ -71,15 +75,35 @@ def pretrained(
       UserError: as `zoo.load`, or a head must be new and there is no key.
       FileNotFoundError, ModuleNotFoundError: as `zoo.load`.
     """
-    model = registry.create(name, dtype=dtype, param_dtype=param_dtype)
-    arrays = read(find_weights(name, source))
-    new: NewModules = ()
-    if num_classes is not None:
-        model = model.clone(num_classes=num_classes)
-        stored = count_classes(name, arrays)
-        fits = stored in (None, num_classes) or (stored, num_classes) == (IMAGENET + 1, IMAGENET)
-        new = () if fits or num_classes == 0 else "head"
-    return model, from_torch(name, arrays, model=model, new=new, grayscale=grayscale, image_shape=image_shape, key=key)
+    path = find_weights(name, source)
+    arrays = read(path)
+    model, new, seen = recognise_net(name, path, arrays, num_classes)
+    model, seen = model.clone(dtype=dtype, param_dtype=param_dtype), image_shape or seen
+    return model, from_torch(name, arrays, model=model, new=new, grayscale=grayscale, image_shape=seen, key=key)
+
+
+def recognise_net(
+    name: str, path: Path, arrays: Arrays, num_classes: int | None = None
+) -> tuple[Net, NewModules, Shape]:
+    """The net that a file's weights belong to.
+
+    Returns:
+      `(model, new, image_shape)`: the model with `num_classes`, by default those of the weights; what of it the file
+      does not have, `"head"` or nothing; the shape of its images, which is what the file notes beside the arrays, or
+      else native but for the channels.
+    """
+    classes, channels = find_shapes(name, arrays)
+    model = registry.create(name)
+
+    def fits(wanted: int | None) -> bool:
+        return classes in (None, wanted) or (classes, wanted) == (IMAGENET + 1, IMAGENET)
+
+    if num_classes is None:
+        num_classes = model.num_classes if fits(model.num_classes) else classes
+    new: NewModules = () if num_classes == 0 or fits(num_classes) else "head"
+    noted = read_metadata(path).get(PREPROCESSING)
+    image_shape = parse_preprocessing(noted).image_shape if noted else find_image_shape(name, channels)
+    return model.clone(num_classes=num_classes), new, image_shape
 
 
 def find_weights(name: str, source: str | Path | None = None) -> Path:
@@ -97,10 +121,10 @@ def find_weights(name: str, source: str | Path | None = None) -> Path:
             code="no-published-weights",
         )
     source = published.source if source is None and published else str(source)
-    path = hub.fetch(source) if source.startswith(hub.PREFIX) else Path(source)
+    path = hub.fetch(source) if source.startswith(hub.PREFIX) else Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no file of weights at {path}.")
     made_for = read_metadata(path).get("model", name)
     if made_for != name:
-        raise UserError(f"{path} holds the weights of {made_for}, not of {name}")
+        raise UserError(f"{path} holds the weights of {escape(made_for)}, not of {name}")
     return path

@@ -1,7 +1,8 @@
 """What a trained net sees in pictures."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +16,9 @@ from zoo.data.preprocessing import parse_preprocessing
 from zoo.errors import UserError
 from zoo.models import registry
 from zoo.models.net import Net
-from zoo.weights.files import read_metadata
+from zoo.weights.files import PREPROCESSING, read_metadata
 from zoo.weights.key_maps import Variables
 from zoo.weights.loading import find_weights
-
-PREPROCESSING = "preprocessing"  # where the metadata of a .safetensors file says how pictures are prepared
 
 
 class Prediction(NamedTuple):
@@ -44,23 +43,32 @@ def predict(
     Args:
       model, variables: a trained net, as from `zoo.pretrained`.
       pictures: paths, or `PIL.Image.Image`s; read batch by batch.
-      preprocessing: how the net wants them: `zoo.variant(name).weights.preprocessing`, or `find_preprocessing`.
+      preprocessing: how the net wants them: `zoo.variant(name).weights.preprocessing`, or `find_preprocessing`. Where
+        it is for RGB and the net takes one channel (`grayscale=True` of `zoo.load`), pictures become grey and are
+        standardised by the average of its three means and of its three deviations.
       labels: names of the classes (`zoo.data.read_class_names`); without them a class is called by its number.
       top: how many classes.
       batch_size: how many pictures at once.
 
     Raises:
-      UserError, FileNotFoundError: a picture cannot be read, or there are not as many labels as classes.
+      UserError, FileNotFoundError: a picture cannot be read, there are not as many labels as classes, the net does not
+        take what the preprocessing makes, or what it says of a picture are not numbers.
     """
     if labels is not None and len(labels) != model.num_classes:
         raise UserError(f"{len(labels)} labels for {model.num_classes} classes", "pass one for each class")
     apply = jax.jit(partial(model.apply, train=False))
     remaining = iter(pictures)
     predictions: list[list[Prediction]] = []
+    if (first := next(remaining, None)) is not None:
+        preprocessing = _fit_channels(apply, variables, preprocessing)
+        remaining = itertools.chain([first], remaining)
     while batch := [prepare_picture(read_picture(p), preprocessing) for p in itertools.islice(remaining, batch_size)]:
         padding = [np.zeros_like(batch[0])] * (batch_size - len(batch) if predictions else 0)  # compiled once
         logits: jax.Array = apply(variables, np.stack(batch + padding))
         probabilities = np.asarray(jax.nn.softmax(logits.astype(jnp.float32)))[: len(batch)]
+        if not np.isfinite(probabilities).all():
+            problem = "the net's answers are not numbers"
+            raise UserError(problem, "zoo.weights.verify tells whether its weights are", code="no-numbers")
         predictions += [choose_top(row, labels, top) for row in probabilities]
     return predictions
 
@@ -68,7 +76,36 @@ def predict(
 def choose_top(probabilities: np.ndarray, labels: Sequence[str] | None, top: int) -> list[Prediction]:
     """The largest of `[K]` probabilities, of equal ones the first, under the names of their classes."""
     best = np.argsort(-probabilities, kind="stable")[:top]
-    return [Prediction(labels[i] if labels else str(i), float(probabilities[i])) for i in best]
+    return [Prediction(str(i) if labels is None else labels[i], float(probabilities[i])) for i in best]
+
+
+def _fit_channels(apply: Callable[..., jax.Array], variables: Variables, preprocessing: Preprocessing) -> Preprocessing:
+    """The preprocessing, or its grey version where the net takes that alone.
+
+    A grey pixel has the same value in all channels, so that its standardised values differ by the channels' means and
+    deviations alone; their averages stand for them.
+    """
+
+    def find_fault(preprocessing: Preprocessing) -> Exception | None:
+        try:
+            jax.eval_shape(apply, variables, jax.ShapeDtypeStruct((1, *preprocessing.image_shape), jnp.float32))
+        except Exception as error:  # flax's or ours, by the layer that notices
+            return error
+        return None
+
+    if (fault := find_fault(preprocessing)) is None:
+        return preprocessing
+    mean, std = float(np.mean(preprocessing.mean)), float(np.mean(preprocessing.std))
+    grey = replace(preprocessing, mean=(mean,), std=(std,))
+    if len(preprocessing.mean) == 3 and find_fault(grey) is None:
+        return grey
+    if isinstance(fault, UserError):
+        raise fault
+    height, width, channels = preprocessing.image_shape
+    problem = (
+        f"the net does not take the images of {height}x{width} with {channels} channels that its preprocessing makes"
+    )
+    raise UserError(problem, "pass the preprocessing of its weights", code="wrong-preprocessing") from fault
 
 
 def find_preprocessing(name: str, source: str | Path | None = None, given: str | None = None) -> Preprocessing:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from zoo.data.preprocessing import Preprocessing
 from zoo.models.net import Net
+from zoo.models.values import freeze_fields
 
 Endpoints = Mapping[str, tuple[int, int]]  # {name: (stride, channels)}; stride 0 is a vector
 
@@ -61,6 +62,9 @@ class Variant:
     head: str = "fc"
     aux_heads: Mapping[str, str] = field(default_factory=dict)
     weights: PublishedWeights | None = None
+
+    def __post_init__(self) -> None:
+        freeze_fields(self)
 
     @property
     def heads(self) -> tuple[str, ...]:

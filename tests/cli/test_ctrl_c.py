@@ -1,0 +1,82 @@
+"""Ctrl-C: one line, whenever and however often."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from zoo.cli import interrupts
+
+# As the command is started, with a system that has not been told to leave interrupts to Python.
+COMMAND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+from zoo.cli.main import main
+sys.exit(main())
+"""
+
+
+def start(*words):
+    return subprocess.Popen([sys.executable, "-c", COMMAND, *words], stderr=subprocess.PIPE, text=True)
+
+
+def test_pressed_three_times_in_a_training_is_one_line(tmp_path):
+    with start("train", "mlp", "--epochs", "100000", "--out", str(tmp_path / "run")) as process:
+        assert process.stderr.readline().startswith("epoch ")
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        *epochs, last = process.stderr.read().splitlines()
+    assert process.returncode == 130
+    assert last == f"zoo: interrupted: `zoo resume {tmp_path / 'run'}` continues the run"
+    assert all(line.startswith("epoch ") for line in epochs)
+
+
+def test_pressed_while_the_libraries_are_loaded_ends_at_once_and_says_nothing(tmp_path):
+    with start("train", "mlp", "--out", str(tmp_path / "run")) as process:
+        time.sleep(0.6)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == ""
+    assert process.returncode == -signal.SIGINT
+
+
+def lose_in_destructor(interrupt):
+    type("Careless", (), {"__del__": interrupt})()
+
+
+def lose_in_garbage_collection(interrupt):
+    gc.callbacks.append(interrupt)
+    gc.collect()
+
+
+def lose_and_wait(lose, interrupt):
+    with interrupts.answered(own=False):
+        lose(interrupt)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("lose", [lose_in_destructor, lose_in_garbage_collection])
+def test_an_interrupt_that_is_lost_in_a_callback_comes_again(lose, capfd):
+    def interrupt(*_):
+        gc.callbacks.clear()
+        raise KeyboardInterrupt
+
+    callbacks = list(gc.callbacks)
+    with pytest.raises(KeyboardInterrupt):
+        lose_and_wait(lose, interrupt)
+    gc.callbacks[:] = callbacks
+    assert capfd.readouterr().err == ""
+
+
+def test_what_a_command_changes_about_interrupts_is_its_caller_s_again():
+    before = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    with interrupts.answered(own=False):
+        interrupts.ignore()
+        os.kill(os.getpid(), signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
