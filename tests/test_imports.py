@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import zoo
 
 ROOT = Path(zoo.__file__).parent
@@ -93,6 +95,14 @@ def test_import_zoo_brings_in_nothing_that_jax_flax_optax_and_numpy_do_not():
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, after = (set(line.split()) for line in answer.stdout.splitlines())
     assert after - before == {"zoo"}
+
+
+def test_a_name_is_loaded_when_it_is_used():
+    code = "import sys, zoo; print('jax' in sys.modules); zoo.create; print('jax' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["False", "True"]
+    with pytest.raises(AttributeError, match="'zoo' has no attribute 'creat'"):
+        _ = zoo.creat
 
 
 def test_every_public_name_exists_after_import_zoo():

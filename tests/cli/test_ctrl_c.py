@@ -11,21 +11,35 @@ import pytest
 
 from zoo.cli import interrupts
 
-# As the command is started, with a system that has not been told to leave interrupts to Python.
-COMMAND = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-from zoo.cli.main import main
+# The command, in which the first library waits to be loaded.
+LOADING = """
+import sys, time
+class Waiting:
+    def find_spec(self, name, *_):
+        if name == "jax":
+            print("loading", flush=True)
+            time.sleep(60)
+sys.meta_path.insert(0, Waiting())
+from zoo.__main__ import main
 sys.exit(main())
 """
 
 
-def start(*words):
-    return subprocess.Popen([sys.executable, "-c", COMMAND, *words], stderr=subprocess.PIPE, text=True)
+@pytest.fixture(autouse=True)
+def heard():
+    """Interrupts as in a terminal: who is started in the background may have been told to ignore them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def start(*arguments):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *arguments], **pipes, text=True)
 
 
 def test_pressed_three_times_in_a_training_is_one_line(tmp_path):
-    with start("train", "mlp", "--epochs", "100000", "--out", str(tmp_path / "run")) as process:
+    with start("-m", "zoo", "train", "mlp", "--epochs", "100000", "--out", str(tmp_path / "run")) as process:
         assert process.stderr.readline().startswith("epoch ")
         for _ in range(3):
             process.send_signal(signal.SIGINT)
@@ -37,8 +51,8 @@ def test_pressed_three_times_in_a_training_is_one_line(tmp_path):
 
 
 def test_pressed_while_the_libraries_are_loaded_ends_at_once_and_says_nothing(tmp_path):
-    with start("train", "mlp", "--out", str(tmp_path / "run")) as process:
-        time.sleep(0.6)
+    with start("-c", LOADING, "train", "mlp", "--out", str(tmp_path / "run")) as process:
+        assert process.stdout.readline() == "loading\n"
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == ""
     assert process.returncode == -signal.SIGINT

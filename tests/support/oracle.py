@@ -32,7 +32,8 @@ def tensor(name: str, shape, scale: int = 0) -> np.ndarray:
         value = rng.standard_normal((shape[0], fan_in))
         if fan_in > 1:
             value -= value.mean(axis=1, keepdims=True)
-        value = (value * np.sqrt(3.0 / fan_in)).reshape(shape)
+        value *= np.sqrt(3.0 / fan_in)  # in place: VGG's is 0.8 GB
+        value = value.reshape(shape)
     elif leaf == "weight":
         value = rng.uniform(0.5, 1.5, shape)
     else:
