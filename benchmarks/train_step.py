@@ -3,9 +3,6 @@
 taskset -c 0 python benchmarks/train_step.py
 """
 
-from unittest import mock
-
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,42 +10,24 @@ import prototype
 from side_by_side import medians, print_head, print_machine, print_row
 
 import zoo
-from zoo.models import resnet
+from zoo.bench import flax_layers
 
 BATCH, SIZE = 8, 224
-
-
-class FlaxNorm(nn.BatchNorm):
-    """flax's normalisation under the calls of ours."""
-
-    momentum: float = 0.9
-
-    def __call__(self, x, *, train):
-        return super().__call__(x, use_running_average=not train)
-
-
-def flax_conv(features, kernel_size, stride=1, *, padding=0, feature_group_count=1, name):
-    size, edges = (kernel_size, kernel_size), ((padding, padding),) * 2
-    return nn.Conv(features, size, stride, edges, feature_group_count=feature_group_count, use_bias=False, name=name)
-
-
-def flax_max_pool(x, window, stride, padding=0):
-    return nn.max_pool(x, (window, window), (stride, stride), ((padding, padding),) * 2)
 
 
 def prototype_conv(features, kernel_size, stride=1, *, name, **options):
     if kernel_size == 1:
         return prototype.PointwiseConv(features, stride, name=name)
-    return flax_conv(features, kernel_size, stride, name=name, **options)
+    return flax_layers.conv(features, kernel_size, stride, name=name, **options)
 
 
-FLAX = {"Conv": flax_conv, "BatchNorm": FlaxNorm, "max_pool": flax_max_pool}
+FLAX = flax_layers.LAYERS
 CONTESTANTS = {
     "zoo's": {},
     "zoo's but the prototype's normalisation": {"BatchNorm": prototype.BatchNorm},
-    "zoo's but flax's normalisation": {"BatchNorm": FlaxNorm},
-    "zoo's but flax's convolutions": {"Conv": flax_conv},
-    "zoo's but flax's max pool": {"max_pool": flax_max_pool},
+    "zoo's but flax's normalisation": {"BatchNorm": flax_layers.BatchNorm},
+    "zoo's but flax's convolutions": {"Conv": flax_layers.conv},
+    "zoo's but flax's max pool": {"max_pool": flax_layers.max_pool},
     "flax's but the prototype's normalisation and 1x1 convolutions": FLAX
     | {"Conv": prototype_conv, "BatchNorm": prototype.BatchNorm},
     "flax's": FLAX,
@@ -57,11 +36,11 @@ CONTESTANTS = {
 
 def compiled(layers):
     """A step of the net with `layers` put in the place of ours, already compiled; it keeps its own state."""
-    with mock.patch.multiple(resnet, **({"Conv": resnet.Conv} | layers)):
-        state = zoo.create_train_state(zoo.create("resnet50"), jax.random.key(0), optax.sgd(0.1), (64, 64, 3))
-        images = jax.random.normal(jax.random.key(1), (BATCH, SIZE, SIZE, 3))
-        batch = {"image": images, "label": jnp.arange(BATCH)}
-        step = zoo.make_train_step(zoo.losses.softmax_cross_entropy).lower(state, batch).compile()
+    model = flax_layers.models_of(layers).create("resnet50")
+    state = zoo.create_train_state(model, jax.random.key(0), optax.sgd(0.1), (64, 64, 3))
+    images = jax.random.normal(jax.random.key(1), (BATCH, SIZE, SIZE, 3))
+    batch = {"image": images, "label": jnp.arange(BATCH)}
+    step = zoo.make_train_step(zoo.losses.softmax_cross_entropy).lower(state, batch).compile()
     states = [state]
 
     def call():

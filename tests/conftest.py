@@ -1,11 +1,26 @@
-"""Strict settings for every test, 8 virtual CPU devices, and processes that give their memory back."""
+"""Strict settings for every test, 8 virtual CPU devices, and processes that give their memory back.
 
+What one test has compiled no other has to compile again, in whichever process it runs: a cache that is empty when the
+run starts and gone when it ends, so that it holds nothing that this run has not compiled itself.
+"""
+
+import atexit
 import ctypes
 import gc
 import os
 import resource
+import shutil
 import sys
+import tempfile
 
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and commands inherit it
+    cache = tempfile.mkdtemp(prefix="zoo-tests-")
+    atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 

@@ -19,6 +19,7 @@ FLOORS = [
     {"weights"},
     {"plots"},
     {"training"},
+    {"bench"},
     {"cli"},
     {"__main__"},
 ]
@@ -103,6 +104,32 @@ def test_a_name_is_loaded_when_it_is_used():
     assert answer.stdout.split() == ["False", "True"]
     with pytest.raises(AttributeError, match="'zoo' has no attribute 'creat'"):
         _ = zoo.creat
+
+
+@pytest.mark.parametrize(
+    ("words", "loaded"),
+    [
+        ("--help", {"rich"}),
+        ("--version", {"rich"}),
+        ("trian", {"rich"}),
+        ("list res*", {"rich", "tyro"}),
+        ("list --help", {"rich", "tyro"}),
+        ("show --help", {"rich", "tyro"}),
+        ("show --image-sise", {"rich", "tyro"}),
+    ],
+)
+def test_what_needs_no_net_loads_none(words, loaded):
+    """Of what the project depends on."""
+    heavy = {"jax", "jaxlib", "flax", "optax", "numpy", "safetensors", "PIL", "matplotlib", "rich", "tyro"}
+    code = (
+        "import atexit, sys; atexit.register(lambda: print('\\n', *{m.split('.')[0] for m in sys.modules}));"
+        "from zoo.__main__ import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", code, *words.split()]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == (2 if words in ("trian", "show --image-sise") else 0)
+    assert "Traceback" not in answer.stderr
+    assert heavy & set(answer.stdout.splitlines()[-1].split()) == loaded
 
 
 def test_every_public_name_exists_after_import_zoo():

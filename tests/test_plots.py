@@ -159,3 +159,41 @@ def test_a_plot_is_a_png_or_nothing(tmp_path):
     with pytest.raises(OSError, match="no space"):
         plots.write_plot(Broken(), tmp_path / "other.png")
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+SPEEDS = {  # images a second
+    "resnet50": {"zoo": 4.0, "flax": 2.0, "torch": 5.0},
+    "vgg16_bn": {"zoo": 0.5, "torch": 0.25},
+}
+
+
+def test_a_benchmark_is_drawn_as_multiples_of_zoo_with_the_speeds_beside_the_bars():
+    (axes,) = plots.plot_benchmark(SPEEDS, title="training step").axes
+    drawn = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axes.containers}
+    assert drawn == {"zoo": [1, 1], "flax": [0.5], "torch": [1.25, 0.5]}
+    assert {text.get_text() for text in axes.texts} == {"4", "2", "5", "0.5", "0.25"}
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["resnet50", "vgg16_bn"]
+    middles = [bar.get_y() + bar.get_height() / 2 for bars in axes.containers for bar in bars]
+    assert len(set(middles)) == 5
+    assert axes.yaxis_inverted()
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_a_benchmark_fits_a_page_and_its_labels_its_axes(count):
+    speeds = {f"a_net_with_a_long_name_{i}": {"zoo": 123.4, "torch-compile": 1234.5} for i in range(count)}
+    figure = plots.plot_benchmark(speeds, title="training step")
+    renderer = drawn(figure)
+    assert figure.get_size_inches()[1] <= 11.7  # A4
+    page = figure.bbox
+    (axes,) = figure.axes
+    for text in (*axes.texts, *axes.get_yticklabels()):
+        box = text.get_window_extent(renderer)
+        assert page.x0 <= box.x0
+        assert box.x1 <= page.x1
+    ends = [text.get_window_extent(renderer) for text in axes.texts]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(ends, 2))
+
+
+def test_without_zoo_the_fastest_is_the_measure():
+    (axes,) = plots.plot_benchmark({"resnet50": {"flax": 2.0, "torch": 4.0}}, title="training step").axes
+    assert {bars.get_label(): bars[0].get_width() for bars in axes.containers} == {"flax": 0.5, "torch": 1}

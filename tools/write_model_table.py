@@ -1,6 +1,6 @@
-"""The README's table of models: rows from the registry, distances from `measured.json`.
+"""The tables of models, of the registry's rows: README's, with distances from `measured.json`, and that of `zoo list`.
 
-    python -m tools.write_model_table                       writes the table into README.md
+    python -m tools.write_model_table                       writes README.md's and zoo/cli/models.json
     python -m tools.write_model_table --measure [GLOB ...]  measures first: the fixtures' nets, and with the [parity]
                                                             extra all others that the installed library has
 
@@ -16,6 +16,7 @@ import jax
 
 import zoo
 from tests.support.proof import PROOFS, Distance, Subject
+from zoo.cli.models import ROWS
 
 MEASURED = Path(__file__).parent / "measured.json"
 README = Path(__file__).parents[1] / "README.md"
@@ -86,6 +87,17 @@ def readme() -> str:
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
+def rows() -> str:
+    """The file that `zoo list` reads, one line a model."""
+    lines = []
+    for name in zoo.list_models():
+        row = zoo.variant(name)
+        size = row.image_size, row.image_size, row.channels
+        facts = {"params": row.params, "macs": row.macs, "input": size, "paper": row.paper}
+        lines.append(f"{json.dumps(name)}: {json.dumps(facts, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measure", nargs="*", metavar="GLOB")
@@ -99,6 +111,7 @@ def main() -> None:
             measured = json.loads(MEASURED.read_text()) | {name: found}
             MEASURED.write_text(json.dumps(dict(sorted(measured.items())), indent=1) + "\n")
     README.write_text(readme())
+    ROWS.write_text(rows(), encoding="utf-8")
 
 
 if __name__ == "__main__":

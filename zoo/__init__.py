@@ -5,10 +5,11 @@ and `apply` are Flax's own. A name is loaded when it is first used, and JAX with
 """
 
 import importlib.util
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+
     from zoo import data, errors, layers, losses, models, norm, training, weights
     from zoo.models import create, list_models, variant
     from zoo.norm import (
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     )
     from zoo.training import TrainConfig, TrainState, create_train_state, fit, make_eval_step, make_train_step
     from zoo.weights import from_torch, load, predict, pretrained, save, to_torch
-
-__version__ = metadata.version("jax-cnn-zoo")
 
 __all__ = [
     "BatchNorm",
@@ -62,6 +61,10 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """A wing, or what one of them makes public here."""
+        if name == "__version__":
+            from importlib import metadata
+
+            return metadata.version("jax-cnn-zoo")
         if name not in __all__:
             raise AttributeError(f"module 'zoo' has no attribute {name!r}")
         if importlib.util.find_spec(f"zoo.{name}"):

@@ -3,11 +3,13 @@
 import signal
 import sys
 
+from zoo.cli import interrupts
+
 
 def main() -> int:
-    """Runs the command. While it loads its libraries, Ctrl-C ends it at once, by the system; then `zoo.cli` answers."""
+    """Runs the command. Until it has loaded its libraries, Ctrl-C ends it here; then `zoo.cli.main` answers."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, interrupts.end)
     from zoo.cli.main import main
 
     return main()

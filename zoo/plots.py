@@ -1,6 +1,7 @@
 """Every plot that zoo draws, by matplotlib (the extra `plot`), in one style: a page wide, and no taller than one."""
 
 import math
+import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 GREY, RUNNING, BATCH = "#6b7280", "#c2410c", "#3b82f6"
 INK, FAINT = "#1f2937", "#e5e7eb"
+PEERS = "#1e3a8a", "#3b82f6", "#93c5fd", "#6b7280", "#d1d5db"  # bars beside zoo's
 WIDTH, TALLEST = 8.3, 11.0  # inches
 MARKED = 15  # epochs whose points are marked
 NAMED = 60  # layers whose names fit below each other
@@ -89,6 +91,34 @@ def plot_statistics(rows: Sequence[LayerStatistics], *, title: str) -> "Figure":
     variances.axvline(1, color=INK, linewidth=0.8, zorder=1)
     _scale_log(variances.xaxis, [*lowest, *highest])
     _place_legend(figure, means, variances)
+    return figure
+
+
+def plot_benchmark(speeds: Mapping[str, Mapping[str, float]], *, title: str) -> "Figure":
+    """Bars of the images a second by net and contestant, as multiples of those of `"zoo"`, or of the fastest without.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
+    """
+    contestants = list(dict.fromkeys(name for row in speeds.values() for name in row))
+    bars = [(model, name) for model, row in speeds.items() for name in contestants if name in row]
+    figure = _make_figure(title, height=min(TALLEST, 1.2 + 0.2 * len(bars) + 0.1 * len(speeds)))
+    axes = figure.subplots()
+    heights = {(model, name): i + 0.6 * list(speeds).index(model) for i, (model, name) in enumerate(bars)}
+    for number, contestant in enumerate(contestants):
+        colour = RUNNING if contestant == "zoo" else PEERS[number % len(PEERS)]
+        own = [bar for bar in bars if bar[1] == contestant]
+        widths = [speeds[model][contestant] / speeds[model].get("zoo", max(speeds[model].values())) for model, _ in own]
+        drawn = axes.barh([heights[bar] for bar in own], widths, height=0.8, color=colour, label=contestant)
+        labels = [f"{speeds[model][contestant]:,.3g}" for model, _ in own]
+        axes.bar_label(drawn, labels, padding=3, fontsize=7, color=INK)
+    middles = {m: statistics.mean(heights[bar] for bar in bars if bar[0] == m) for m, row in speeds.items() if row}
+    axes.set_yticks(list(middles.values()), list(middles), parse_math=False)
+    axes.invert_yaxis()  # the first net on top
+    axes.axvline(1, color=INK, linewidth=0.8, zorder=0.9)  # behind the bars
+    axes.margins(x=0.1, y=0.02)
+    _style_axes(axes, "speed as a multiple of zoo's, with images/s", grid="x")
+    _place_legend(figure, axes)
     return figure
 
 

@@ -50,12 +50,24 @@ def test_pressed_three_times_in_a_training_is_one_line(tmp_path):
     assert all(line.startswith("epoch ") for line in epochs)
 
 
-def test_pressed_while_the_libraries_are_loaded_ends_at_once_and_says_nothing(tmp_path):
+@pytest.mark.parametrize("times", [1, 3])
+def test_pressed_while_the_libraries_are_loaded_is_one_line_too(times, tmp_path):
     with start("-c", LOADING, "train", "mlp", "--out", str(tmp_path / "run")) as process:
         assert process.stdout.readline() == "loading\n"
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "zoo: interrupted\n"
+    assert process.returncode == 130
+
+
+def test_ignored_from_the_start_it_stays_ignored(tmp_path):
+    """As under nohup, or behind & in a script."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with start("-c", LOADING.replace("jax", "tyro").replace("60", "0.1"), "list", "x*") as process:
+        assert process.stdout.readline() == "loading\n"
         process.send_signal(signal.SIGINT)
-        assert process.stderr.read() == ""
-    assert process.returncode == -signal.SIGINT
+        assert "no model matches 'x*'" in process.stderr.read()
+    assert process.returncode == 2
 
 
 def lose_in_destructor(interrupt):
@@ -68,7 +80,7 @@ def lose_in_garbage_collection(interrupt):
 
 
 def lose_and_wait(lose, interrupt):
-    with interrupts.answered(own=False):
+    with interrupts.answered():
         lose(interrupt)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
@@ -90,7 +102,7 @@ def test_an_interrupt_that_is_lost_in_a_callback_comes_again(lose, capfd):
 
 def test_what_a_command_changes_about_interrupts_is_its_caller_s_again():
     before = signal.getsignal(signal.SIGINT), sys.unraisablehook
-    with interrupts.answered(own=False):
+    with interrupts.answered():
         interrupts.ignore()
         os.kill(os.getpid(), signal.SIGINT)
     assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before

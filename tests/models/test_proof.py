@@ -9,10 +9,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
+from flax.traverse_util import flatten_dict
 
 import zoo
-from tests.support import oracle
+from tests.support import live, oracle
 from tests.support.proof import FEATURE, PROOFS, Proof, Subject, assert_within
+from tools import write_record
 from zoo import weights
 
 named = pytest.mark.parametrize("proof", PROOFS, ids=lambda proof: proof.source)
@@ -51,3 +53,12 @@ def test_all_figures_equal_the_reference(proof: Proof, float64):
     distances = assert_within([*subject.evaluation("eval"), *subject.training()])
     least = min(4, len(subject.record.figures["eval"]["features"]))
     assert sum(d.tolerance == FEATURE for d in distances) >= 4 * least, f"fewer than {least} features were compared"
+
+
+@pytest.mark.parity
+def test_the_tool_for_new_records_finds_the_figures_of_an_old_one():
+    name = "torchvision/resnet18"
+    found = flatten_dict(write_record.measure(live.reference(name)(), size=224, small=120))
+    stored = flatten_dict(oracle.record(name).figures)
+    for path in (path for path in found if path[-1] != "key"):
+        assert jax.tree.leaves(found[path]) == pytest.approx(jax.tree.leaves(stored[path]), rel=1e-6, abs=1e-9), path

@@ -114,8 +114,9 @@ def test_stored_type_of_the_parameters_is_the_model_s(name):
 @every_class
 def test_smallest_size_works_and_one_pixel_less_is_refused(name):
     model = zoo.create(name)
-    logits, _, _ = traced(name, model.min_size)
+    logits, ends, _ = traced(name, model.min_size)
     assert logits.shape == (2, model.num_classes)
+    assert all(0 not in end.shape for end in ends.values()), "a map has no pixel"
     if model.min_size > 1:
         with pytest.raises(UserError, match=re.escape(f"at least {model.min_size}x{model.min_size}")):
             traced(name, model.min_size - 1)

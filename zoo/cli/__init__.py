@@ -1,1 +1,4 @@
-"""The command `zoo`: `main` reads the words and answers for errors, the other files hold the commands by subject."""
+"""The command `zoo`: `main` chooses the command and answers for errors, `arguments` reads its words.
+
+The commands are in files by subject.
+"""

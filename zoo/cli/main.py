@@ -1,39 +1,36 @@
 """The command `zoo`: its words, and what becomes of errors.
 
-What a user got wrong is one line on stderr and exit code 2. Tables go to stdout, progress to stderr.
+What a user got wrong is one line on stderr and exit code 2. Tables go to stdout, progress to stderr. A command's
+libraries are loaded when the command was chosen: help, lists and misspelt words wait for none.
 """
 
+import ast
 import difflib
 import io
 import os
+import pkgutil
 import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
-from dataclasses import fields
-from functools import partial, wraps
-from importlib import metadata
+from functools import cache, partial
 from pathlib import Path
 
-import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, PositionalRequiredArgs
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
-
-from zoo.cli import interrupts, models, runs, weights
-from zoo.cli.terminal import describe, warn, write, write_error
+from zoo.cli import interrupts
+from zoo.cli.terminal import describe, warn, write
 from zoo.errors import UserError
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "list": models.list_,
-    "show": models.show,
-    "train": runs.train,
-    "resume": runs.resume,
-    "eval": runs.eval_,
-    "stats": runs.stats,
-    "predict": weights.predict,
-    "convert": weights.convert,
-    "verify": weights.verify,
+COMMANDS = {
+    "list": "zoo.cli.models:list_",
+    "show": "zoo.cli.models:show",
+    "train": "zoo.cli.runs:train",
+    "resume": "zoo.cli.runs:resume",
+    "eval": "zoo.cli.runs:eval_",
+    "stats": "zoo.cli.runs:stats",
+    "predict": "zoo.cli.weights:predict",
+    "convert": "zoo.cli.weights:convert",
+    "verify": "zoo.cli.weights:verify",
+    "bench": "zoo.cli.bench:bench",
 }
 # What the library says in terms of arguments, in terms of the command line, by the code of the error.
 REMEDIES = {
@@ -53,31 +50,22 @@ REMEDIES = {
     "wrong-preprocessing": "choose that of its weights with --preprocessing",
     "no-numbers": "`zoo verify` tells whether its weights are",
 }
-# The recipe's words with an underscore, which only options have.
-OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(runs.Recipe) if "_" in field.name}
-NUMBERS = {int: "a whole number", float: "a number"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns the exit code: 0, 2 for what cannot be done as asked, 130 for Ctrl-C."""
-    with interrupts.answered(own=argv is None), warnings.catch_warnings():
+    words = sys.argv[1:] if argv is None else list(argv)
+    with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_, **__: warn(" ".join(str(message).split()))
         if argv is None:
             _prepare_streams()
         try:
-            _parse(sys.argv[1:] if argv is None else argv)()
-        except KeyboardInterrupt as interrupt:
-            interrupts.ignore()
-            code = _fail(f"interrupted{': ' if str(interrupt) else ''}{interrupt}", 130)
-            if argv is None:  # a step may still be computed, and Python's own ending can crash over it
-                os._exit(code)
-            return code
+            return _run(_choose(words), own=argv is None)
         except UserError as error:
-            return _fail(_put_in_words_of_the_command_line(error), 2)
+            return _fail(_put_in_words_of_the_command_line(error, words), 2)
         except (OSError, ModuleNotFoundError) as error:
             return _fail(describe(error), 2)
-        return 0
 
 
 def _prepare_streams() -> None:
@@ -90,75 +78,74 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _parse(words: Sequence[str]) -> Callable[[], None]:
-    """The command with its arguments, not yet run, so that what is printed here is about the words alone."""
-    name = next(iter(words), "-")
+def _choose(words: Sequence[str]) -> Callable[[], object]:
+    """What the words ask for, not yet run, so that what is printed here is about the words alone."""
+    if not words:
+        raise UserError("no command given", "`zoo --help` shows all commands")
+    name, *rest = words
+    if name in ("-h", "--help"):
+        return partial(write, *_help())
     if name == "--version":
+        from importlib import metadata
+
         return partial(write, f"zoo {metadata.version('jax-cnn-zoo')}")
-    if not name.startswith("-") and name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, [*COMMANDS, "--help", "--version"], n=1)
         guess = f"did you mean {near[0]!r}? " if near else ""
         raise UserError(f"no command is called {name!r}", f"{guess}`zoo --help` shows all commands")
-    complaint = io.StringIO()
-    try:
-        with redirect_stderr(complaint):
-            command: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
-                {name: _defer(command) for name, command in COMMANDS.items()},
-                prog="zoo",
-                description="Classic CNNs in JAX: look at them, train them, test them, use their published weights.\n\n"
-                "`zoo COMMAND --help` says what a command takes, `zoo --version` which version this is.",
-                args=words,
-                config=(PositionalRequiredArgs, OmitArgPrefixes, FlagCreatePairsOff),
-                registry=_read_numbers(),
-            )
-    except SystemExit:
-        write_error(*complaint.getvalue().splitlines())
-        raise
-    return command
+    from zoo.cli.arguments import bind  # and tyro, which takes as long to load as all else here
+
+    return bind(pkgutil.resolve_name(COMMANDS[name]), name, rest)
 
 
-def _defer(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    @wraps(command)
-    def bind(*arguments: object, **options: object) -> Callable[[], None]:
-        return partial(command, *arguments, **options)
-
-    return bind
-
-
-def _read_numbers() -> ConstructorRegistry:
-    """Numbers as tyro reads them, but for what is said of those that are none."""
-    registry = ConstructorRegistry()
-
-    @registry.primitive_rule
-    def read_number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-        type_ = info.type
-        if type_ not in NUMBERS:
-            return None
-
-        def parse(words: list[str]) -> float:
-            try:
-                return type_(words[0])
-            except ValueError:
-                raise ValueError(f"{words[0]!r} is not {NUMBERS[type_]}") from None
-
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar=type_.__name__.upper(),
-            instance_from_str=parse,
-            is_instance=lambda value: isinstance(value, type_),
-            str_from_instance=lambda value: [str(value)],
-        )
-
-    return registry
+def _run(command: Callable[[], object], *, own: bool) -> int:
+    with interrupts.answered():
+        try:
+            command()
+        except KeyboardInterrupt as interrupt:
+            interrupts.ignore()
+            code = _fail(f"interrupted{': ' if str(interrupt) else ''}{interrupt}", 130)
+            if own:  # a step may still be computed, and Python's own ending can crash over it
+                os._exit(code)
+            return code
+    return 0
 
 
-def _put_in_words_of_the_command_line(error: UserError) -> str:
+def _help() -> list[str]:
+    lines = [f"  {name:<{max(map(len, COMMANDS))}}  {_summarise(place)}" for name, place in COMMANDS.items()]
+    return [
+        "usage: zoo COMMAND ...",
+        "",
+        "Classic CNNs in JAX: look at them, train them, test them, use their published weights.",
+        "",
+        *lines,
+        "",
+        "`zoo COMMAND --help` says what a command takes, `zoo --version` which version this is.",
+    ]
+
+
+def _summarise(place: str) -> str:
+    """The first line of a command's docstring, read without loading what the command needs."""
+    module, _, name = place.partition(":")
+    return _read_docstrings(module)[name].partition("\n")[0]
+
+
+@cache
+def _read_docstrings(module: str) -> dict[str, str]:
+    source = Path(__file__).with_name(f"{module.rpartition('.')[2]}.py").read_text(encoding="utf-8")
+    functions = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
+    return {function.name: ast.get_docstring(function) or "" for function in functions}
+
+
+def _put_in_words_of_the_command_line(error: UserError, words: Sequence[str]) -> str:
     text = str(error)
     if error.code in REMEDIES:
         named = {k: shlex.quote(str(v)) if isinstance(v, Path) else v for k, v in error.context.items()}
         text = f"{error.problem}: {REMEDIES[error.code].format(**named)}."
     name, verb, rest = text.partition(" is ")
-    return f"{OPTIONS.get(name, name)}{verb}{rest}"
+    option = f"--{name.replace('_', '-')}"
+    typed = any(word.partition("=")[0].replace("_", "-") == option for word in words)
+    return f"{option if typed else name}{verb}{rest}"
 
 
 def _fail(reason: str, code: int) -> int:

@@ -12,7 +12,8 @@ from rich.table import Table
 from tyro.conf import arg
 
 from zoo import plots, training
-from zoo.cli.terminal import ProgressDisplay, describe, make_table, warn, working, write
+from zoo.cli.progress import ProgressDisplay
+from zoo.cli.terminal import describe, make_table, warn, working, write
 from zoo.data import SOURCES, Dataset, batches, load
 from zoo.errors import UserError
 from zoo.norm import LayerStatistics, Statistics, compare_statistics
@@ -58,7 +59,9 @@ def resume(
     *,
     lr: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None,
 ) -> None:
-    """Continue an interrupted run, to the same numbers as if it had not been interrupted.
+    """Continue an interrupted run, as if it had not been interrupted.
+
+    It comes to the same numbers.
 
     Args:
         run: The run folder.
@@ -78,7 +81,7 @@ def restore(run: Path) -> Trained:
 
 
 def eval_(run: RunPath, *, statistics: Literal["running", "batch", "both"] = "both") -> None:
-    """Test a run: with the running statistics, with those of each test batch, or with both.
+    """Test a run: with running statistics, each test batch's, or both.
 
     Args:
         run: The run folder.
@@ -96,7 +99,9 @@ def eval_(run: RunPath, *, statistics: Literal["running", "batch", "both"] = "bo
 
 
 def stats(run: RunPath) -> None:
-    """Compare a test batch's statistics with a run's running ones, normalisation by normalisation.
+    """Compare a test batch's statistics with a run's running ones.
+
+    There is a line for each normalisation, and a plot in the run folder.
 
     Args:
         run: The run folder.

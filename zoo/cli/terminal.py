@@ -1,31 +1,26 @@
 """What the command prints: tables to stdout; progress, warnings and errors to stderr.
 
-Everything goes through a `_Console`. What a name or a file smuggles in, and what the terminal has no character for, is
-printed escaped; a stream that is gone falls silent, because printing is never worth a training.
+Everything goes through a `PlainConsole`. What a name or a file smuggles in, and what the terminal has no character
+for, is printed escaped; a stream that is gone falls silent, because printing is never worth a training.
 """
 
 import os
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from zoo.cli import interrupts
-from zoo.training import Epoch
-from zoo.training import Progress as EpochProgress
+if TYPE_CHECKING:
+    from rich.status import Status  # loaded when it is first shown: `zoo --help` and `zoo list` do without
 
 ENDLESS = 100_000  # columns of a pipe: nothing is folded or left out there
 GAP, LEGIBLE = 2, 16  # columns between two columns of a table, and what can be read of a text that is cut
-SILENCE = 30.0  # seconds without a line, within an epoch, where there is no bar to look at
 
 
 class _Stream:
@@ -61,7 +56,7 @@ class _Stream:
                 os.dup2(nowhere.fileno(), self.file.fileno())
 
 
-class _Console(Console):
+class PlainConsole(Console):
     """As wide as the terminal; text is taken as it is, without markup."""
 
     def __init__(self, file: TextIO) -> None:
@@ -78,70 +73,6 @@ class _Console(Console):
         shown = escape(text, self.encoding)
         for line in textwrap.wrap(shown, self.width, break_long_words=False, break_on_hyphens=False) or [""]:
             self.print(line, soft_wrap=True)
-
-
-class ProgressDisplay:
-    """A progress bar on stderr, and a line above it for every finished epoch; without a terminal, lines alone."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.console = _Console(sys.stderr)
-        columns = (  # each from the width at which there is room for it
-            (0, TextColumn("{task.description}")),
-            (60, BarColumn()),
-            (0, TextColumn("{task.fields[means]}")),
-            (80, TextColumn("{task.fields[speed]}")),
-            (60, TimeRemainingColumn()),
-        )
-        self.bar = Progress(
-            *(column for least, column in columns if self.console.width >= least),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
-        self.task = self.bar.add_task("compiling", total=None, means="", speed="")
-        self.last_line = time.monotonic()
-
-    @property
-    def failure(self) -> Exception | None:
-        """Why nothing is shown any more."""
-        return self.console.stream.failure
-
-    def __enter__(self) -> "ProgressDisplay":
-        self.bar.start()
-        return self
-
-    def __exit__(self, type_: type[BaseException] | None, *_: object) -> None:
-        if type_ is KeyboardInterrupt:
-            interrupts.ignore()
-        self.bar.stop()
-
-    def show_step(self, progress: EpochProgress, _state: object = None) -> None:
-        epoch, means, speed = f"{progress.epoch}/{self.epochs}", _format_means(progress), _format_speed(progress)
-        self.bar.update(
-            self.task,
-            description=f"{'epoch' if progress.images < progress.of_images else 'testing'} {epoch}",
-            completed=(progress.epoch - 1) * progress.of_images + progress.images,
-            total=self.epochs * progress.of_images,
-            means=means,
-            speed=speed,
-        )
-        if not self.console.is_terminal and time.monotonic() - self.last_line >= SILENCE:
-            seen = f"{progress.images:,} of {progress.of_images:,} images"
-            self._write_line("  ".join(filter(None, (f"epoch {epoch}  {seen}", means, speed))))
-
-    def show_epoch(self, row: Epoch, _state: object = None) -> None:
-        tested = f"test {row.test_accuracy_running:6.1%} running, {row.test_accuracy_batch:6.1%} batch"
-        line = (
-            f"epoch {row.epoch:>{len(str(self.epochs))}}/{self.epochs}  loss {row.train_loss:.3f}"
-            f"  accuracy {row.train_accuracy:6.1%}  {tested}"
-        )
-        full = f"{line}  {_format_speed(row)}"
-        self._write_line(full if len(full) <= self.console.width else line)
-
-    def _write_line(self, line: str) -> None:
-        self.last_line = time.monotonic()
-        self.console.write_line(line)
 
 
 def escape(text: str, encoding: str) -> str:
@@ -161,7 +92,7 @@ def write(*parts: str | Table) -> None:
       OSError: stdout takes nothing, as on a full disk.
     """
     for part in parts:
-        console = _Console(sys.stdout)
+        console = PlainConsole(sys.stdout)
         if isinstance(part, str):
             console.write_line(part)
         else:
@@ -173,7 +104,7 @@ def write(*parts: str | Table) -> None:
 
 def write_error(*lines: str) -> None:
     """Prints lines to stderr, as far as there is one."""
-    console = _Console(sys.stderr)
+    console = PlainConsole(sys.stderr)
     for line in lines:
         console.write_line(line)
 
@@ -190,9 +121,9 @@ def describe(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def working(text: str) -> Status:
+def working(text: str) -> "Status":
     """For `with`: says on the terminal what takes long, and is gone afterwards."""
-    return _Console(sys.stderr).status(Text(text), spinner="line")
+    return PlainConsole(sys.stderr).status(Text(text), spinner="line")
 
 
 def make_table(*headings: str) -> Table:
@@ -208,7 +139,7 @@ def format_shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def _write_table(console: _Console, table: Table) -> None:
+def _write_table(console: PlainConsole, table: Table) -> None:
     """As many columns as fit. A text in the last of them may be cut, a number never."""
     endless, left_out = console.options.update(width=ENDLESS), []
 
@@ -227,11 +158,3 @@ def _write_table(console: _Console, table: Table) -> None:
     console.print(table)
     if left_out:
         console.write_line(f"(in a wider terminal also: {', '.join(reversed(left_out))})")
-
-
-def _format_means(progress: EpochProgress) -> str:
-    return f"loss {progress.loss:.3f}  accuracy {progress.accuracy:.1%}"
-
-
-def _format_speed(row: EpochProgress | Epoch) -> str:
-    return f"{row.images_per_second:,.0f} images/s" if row.images_per_second else ""

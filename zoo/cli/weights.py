@@ -88,7 +88,9 @@ def convert(
 
 
 def verify(model: Model, file: Annotated[str, arg(metavar="FILE")]) -> None:
-    """Check that a file holds a model's weights: every name and every shape, none missing, none left over.
+    """Check that a file holds a model's weights, every name and shape.
+
+    None may be missing, and none left over.
 
     Args:
         model: Name of the model.
