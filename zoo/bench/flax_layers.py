@@ -13,7 +13,7 @@ from unittest import mock
 import flax.linen as nn
 import jax
 
-from zoo import layers, norm
+from zoo import layers, models, norm
 from zoo.layers import Pair, pair
 
 
@@ -56,9 +56,9 @@ def models_of(replaced: Mapping[str, Any] = LAYERS) -> ModuleType:
         mock.patch.dict(norm.__dict__, replaced),
         mock.patch("zoo.models"),  # which the import writes
     ):
-        for name in [name for name in sys.modules if name.split(".")[:2] == ["zoo", "models"]]:
+        for name in [name for name in sys.modules if f"{name}.".startswith(f"{models.__name__}.")]:
             del sys.modules[name]
-        return importlib.import_module("zoo.models")
+        return importlib.import_module(models.__name__)
 
 
 def _follow(*arrays: jax.Array | None, dtype: Any = None, inexact: bool = True) -> list[jax.Array | None]:  # noqa: ARG001

@@ -17,13 +17,14 @@ from zoo.bench.job import LEARNING_RATE, MOMENTUM, Contestant, Job
 from zoo.errors import UserError
 
 V1 = "Keras's ResNet has the stride in the first 1x1 and biases"
+VGG = "Keras's VGG has no dropout, and dense layers of the size of its maps"
 HEADLESS = "Keras's Inception v3 has no auxiliary head"
 NETS = {  # ours: theirs, and how that departs
     **{f"resnet{depth}": (f"ResNet{depth}", V1) for depth in (50, 101, 152)},
     "resnet50_v1": ("ResNet50", "Keras's ResNet has biases"),
     **{f"resnetv2_{depth}": (f"ResNet{depth}V2", "Keras's ResNet v2 has biases") for depth in (50, 101, 152)},
     **{f"densenet{depth}": (f"DenseNet{depth}", "") for depth in (121, 169, 201)},
-    **{f"vgg{depth}": (f"VGG{depth}", "Keras's VGG has no dropout") for depth in (16, 19)},
+    **{f"vgg{depth}": (f"VGG{depth}", VGG) for depth in (16, 19)},
     "inception_v3": ("InceptionV3", HEADLESS),
     "inception_resnet_v2": ("InceptionResNetV2", ""),
 }
