@@ -5,9 +5,11 @@ compute in the type of their input, sum in float32 at least, and store parameter
 (`stored_dtype`).
 """
 
+from zoo.layers.addition import add_relu
 from zoo.layers.convolution import Conv, Pair, pair, take_every
 from zoo.layers.dense import Linear, dropout
 from zoo.layers.initialisers import he_fan_in, he_fan_out, torch_default
+from zoo.layers.materialise import materialise
 from zoo.layers.parameters import add_bias, stored_dtype, widen
 from zoo.layers.pooling import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
 from zoo.layers.rematerialisation import rematerialise

@@ -1,6 +1,7 @@
 """Two-dimensional convolution."""
 
 import math
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -12,6 +13,7 @@ from zoo.layers.initialisers import he_fan_out
 from zoo.layers.parameters import add_bias, stored_dtype
 
 Pair = int | tuple[int, int]  # of height and width; an int stands for both
+Padding = list[tuple[int, int]]
 
 
 def pair(value: Pair) -> tuple[int, int]:
@@ -31,6 +33,52 @@ def take_every(x: jax.Array, stride: int) -> jax.Array:
     """
     rows, columns = ((n - 1) // stride * stride + 1 for n in x.shape[1:3])
     return x[:, :rows:stride, :columns:stride]
+
+
+def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, groups: int = 1) -> jax.Array:
+    """`lax.conv_general_dilated` of `[N, H, W, C]` by `[h, w, C / groups, F]`."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def convolve_groups(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, groups: int) -> jax.Array:
+    """Each group of channels by kernels of its own, `[N, H, W, C]` by `[h, w, C / groups, F]`.
+
+    On a CPU a few groups together are one convolution, with zeros between them: XLA's gradient of a grouped kernel
+    takes up to 200 times as long (`benchmarks/README.md`). There what is not finite spreads to the neighbouring groups.
+    """
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=partial(_convolve_chunks, stride=stride, padding=padding, groups=groups),
+        default=partial(convolve, stride=stride, padding=padding, groups=groups),
+    )
+
+
+def _convolve_chunks(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, groups: int) -> jax.Array:
+    """Every chunk of neighbouring groups by one dense kernel, of which one block per group is not zero."""
+    *size, inputs, features = kernel.shape
+    least = math.gcd(groups, max(LEAST_CHANNELS // inputs, groups // MOST_CHUNKS, 1))
+    chunks, outputs = groups // least, features // groups
+    blocks = jnp.expand_dims(kernel.reshape(*size, inputs, chunks, least, outputs), 2)
+    diagonal = jnp.eye(least, dtype=bool).reshape(1, 1, least, 1, 1, least, 1)
+    dense = jnp.where(diagonal, blocks, jnp.zeros((), kernel.dtype))
+    dense = dense.reshape(*size, least * inputs, chunks, least * outputs)
+    parts = [
+        convolve(part, dense[:, :, :, number], stride, padding)
+        for number, part in enumerate(jnp.split(x, chunks, axis=-1))
+    ]
+    return jnp.concatenate(parts, axis=-1)
+
+
+LEAST_CHANNELS = 32  # of a chunk: fewer are no faster
+MOST_CHUNKS = 8  # of a layer: more take longer to compile than they save
 
 
 class Conv(nn.Module):
@@ -72,16 +120,10 @@ class Conv(nn.Module):
             y = jnp.dot(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), kernel[0, 0]).reshape(
                 *x.shape[:-1], self.features
             )
+        elif self.feature_group_count == 1:
+            y = convolve(x, kernel, self.stride, padding)
         else:
-            strides, layout = (self.stride, self.stride), ("NHWC", "HWIO", "NHWC")
-            y = lax.conv_general_dilated(
-                x,
-                kernel,
-                strides,
-                padding,
-                dimension_numbers=layout,
-                feature_group_count=self.feature_group_count,
-            )
+            y = convolve_groups(x, kernel, self.stride, padding, self.feature_group_count)
         if self.use_bias:
             y = add_bias(y, self.param("bias", self.bias_init, (self.features,), dtype))
         return y

@@ -5,7 +5,8 @@ Means are summed in float32 at least and rounded once. Height and width may be u
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,6 +16,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from zoo.layers.convolution import Pair, pair
+from zoo.layers.materialise import materialise
 from zoo.layers.parameters import widen
 
 Edges = tuple[tuple[int, int], tuple[int, int]]  # pixels of padding: above and below, left and right
@@ -34,7 +36,25 @@ def max_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, ceil: 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
 def _max_pool(x: jax.Array, window: int, stride: int, edges: Edges) -> jax.Array:
-    return nn.max_pool(x, (window, window), (stride, stride), edges)
+    return _reduce_windows(x, -jnp.inf, lax.max, window, stride, edges)
+
+
+def _reduce_windows(
+    x: jax.Array, start: float, reduce: Callable[[Any, Any], Any], window: int, stride: int, edges: Edges
+) -> jax.Array:
+    """`lax.reduce_window`, which XLA's CPU compiler does pixel by pixel; small windows there are maps of pixels."""
+
+    def by_windows(x: jax.Array) -> jax.Array:
+        zero = np.asarray(start, x.dtype)  # not traced, or the sum has no gradient
+        return lax.reduce_window(x, zero, reduce, (1, window, window, 1), (1, stride, stride, 1), ((0, 0), *edges, (0, 0)))
+
+    def by_pixels(x: jax.Array) -> jax.Array:
+        return functools.reduce(reduce, _pixels(x, window, stride, edges, start))
+
+    return by_windows(x) if window > LARGEST else lax.platform_dependent(x, cpu=by_pixels, default=by_windows)
+
+
+LARGEST = 3  # window whose pixels are taken one by one
 
 
 @_max_pool.defjvp
@@ -47,27 +67,25 @@ def _max_pool_jvp(
     """
     (x,), (dx,) = primals, tangents
     y = _max_pool(x, window, stride, edges)
-    pixels = _pixels(x, window, stride, edges, jnp.nan)  # padding equals nothing, not even minus infinity
-    moves = _pixels(widen(dx), window, stride, edges, 0)
-    last_nan = lax.cond(
-        jnp.any(jnp.isnan(y)),
-        lambda: _last(_pixels(jnp.isnan(x), window, stride, edges, fill=False), y.shape),
-        lambda: _last([], y.shape),
-    )
-    dy, found = jnp.zeros(y.shape, widen(dx).dtype), jnp.zeros(y.shape, bool)
-    for number, (pixel, move) in enumerate(zip(pixels, moves, strict=True)):
-        largest = (pixel == y) & ~found
-        dy += jnp.where(largest | (last_nan == number), move, jnp.zeros((), dy.dtype))
-        found |= largest
-    return y, dy.astype(y.dtype)
+    choose = functools.partial(_choose_pixels, x, y, window, stride, edges)
+    chosen = lax.cond(jnp.any(jnp.isnan(y)), lambda: choose(nans=True), lambda: choose(nans=False))
+    dy = jnp.zeros(y.shape, widen(dx).dtype)
+    for number, move in enumerate(_pixels(widen(dx), window, stride, edges, 0)):
+        dy += jnp.where(chosen == number, move, jnp.zeros((), dy.dtype))
+    return y, materialise(dy.astype(y.dtype))
 
 
-def _last(pixels: Iterable[jax.Array], shape: tuple[int, ...]) -> jax.Array:
-    """The number of the last of the maps that is True, -1 for none."""
-    last = jnp.full(shape, -1, jnp.int16)
-    for number, pixel in enumerate(pixels):
-        last = jnp.where(pixel, jnp.int16(number), last)
-    return last
+def _choose_pixels(
+    x: jax.Array, y: jax.Array, window: int, stride: int, edges: Edges, *, nans: bool
+) -> jax.Array:
+    """For each window the number of its first pixel that equals y, and with `nans` of the last NaN if y is one."""
+    chosen = jnp.full(y.shape, -1, jnp.int16)
+    for number, pixel in reversed([*enumerate(_pixels(x, window, stride, edges, jnp.nan))]):  # padding equals nothing
+        chosen = jnp.where(pixel == y, jnp.int16(number), chosen)
+    if nans:
+        for number, pixel in enumerate(_pixels(jnp.isnan(x), window, stride, edges, fill=False)):
+            chosen = jnp.where(pixel, jnp.int16(number), chosen)
+    return chosen
 
 
 def _pixels(x: jax.Array, window: int, stride: int, edges: Edges, fill: float) -> Iterator[jax.Array]:
@@ -86,19 +104,18 @@ def _overhang(n: int, window: int, stride: int, padding: int) -> int:
 
 def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, count_include_pad: bool = True) -> jax.Array:
     """Mean of each window; `count_include_pad=False` divides by the number of true pixels in it, as TensorFlow does."""
-    edges = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    edges = ((padding, padding), (padding, padding))
     wide = widen(x)
-    zero = np.zeros((), wide.dtype)  # not traced, or the sum has no gradient
-    sums = lax.reduce_window(wide, zero, lax.add, (1, window, window, 1), (1, stride, stride, 1), edges)
+    sums = _reduce_windows(wide, 0, lax.add, window, stride, edges)
     if count_include_pad or not padding:
-        return (sums / float(window**2)).astype(x.dtype)
+        return materialise((sums / float(window**2)).astype(x.dtype))
 
     def count(n: int, windows: int) -> jax.Array:
         start = jnp.arange(windows) * stride - padding
         return (jnp.minimum(start + window, n) - jnp.maximum(start, 0)).astype(wide.dtype)
 
     rows, columns = map(count, x.shape[1:3], sums.shape[1:3])
-    return (sums / (rows.reshape(1, -1, 1, 1) * columns.reshape(1, 1, -1, 1))).astype(x.dtype)
+    return materialise((sums / (rows.reshape(1, -1, 1, 1) * columns.reshape(1, 1, -1, 1))).astype(x.dtype))
 
 
 def adaptive_avg_pool(x: jax.Array, size: Pair) -> jax.Array:

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 
 from zoo.data.preprocessing import PRESETS
-from zoo.layers import Conv, Linear, dropout, global_avg_pool, he_fan_in
+from zoo.layers import Conv, Linear, add_relu, dropout, global_avg_pool, he_fan_in
 from zoo.models.branches import BasicConv, Branches, Mixed, apply_branches, apply_steps, conv
 from zoo.models.inception import TALL, V3_STEM, WIDE, average_inside, halve, reduction_a
 from zoo.models.layout import Layout
@@ -35,8 +35,7 @@ class Residual(ValueModule):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         y = apply_branches(x, self.table, train=train)
         y = Conv(x.shape[-1], 1, use_bias=True, kernel_init=he_fan_in, name="conv2d")(y)
-        y = x + self.scale * y
-        return nn.relu(y) if self.activate else y
+        return add_relu(x, self.scale * y) if self.activate else x + self.scale * y
 
 
 class InceptionResNet(Net):

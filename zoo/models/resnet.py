@@ -11,7 +11,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from zoo.layers import Conv, Linear, global_avg_pool, max_pool
+from zoo.layers import Conv, Linear, add_relu, global_avg_pool, max_pool
 from zoo.models.net import Ends, Net
 from zoo.models.residual import pad_shortcut, stage_endpoints
 from zoo.models.variants import Variant
@@ -44,7 +44,7 @@ class BasicBlock(nn.Module):
             x = project_shortcut(x, self.width, self.stride, train=train)
         else:
             x = pad_shortcut(x, self.width, self.stride)
-        return nn.relu(y + x)
+        return add_relu(y, x)
 
 
 class Bottleneck(nn.Module):
@@ -66,7 +66,7 @@ class Bottleneck(nn.Module):
         y = nn.relu(BatchNorm(name="bn2")(y, train=train))
         y = Conv(4 * self.width, 1, name="conv3")(y)
         y = BatchNorm(name="bn3")(y, train=train)
-        return nn.relu(y + project_shortcut(x, 4 * self.width, self.stride, train=train))
+        return add_relu(y, project_shortcut(x, 4 * self.width, self.stride, train=train))
 
 
 class ResNet(Net):
