@@ -79,6 +79,18 @@ def test_curves_are_drawn_epoch_by_epoch():
             np.testing.assert_allclose(line.get_ydata(), [scale * row[field] for row in history])
 
 
+def test_the_distance_of_the_statistics_is_a_curve_of_its_own_where_every_epoch_has_one():
+    history = [row | {"statistics_distance": 0.5 / row["epoch"]} for row in make_history(4)]
+    figure = plots.plot_curves(history, title="a run")
+    (line,) = figure.axes[2].lines
+    np.testing.assert_allclose(line.get_ydata(), [0.5, 0.25, 0.5 / 3, 0.125])
+    assert line.get_label() in [text.get_text() for text in figure.legends[0].texts]
+    box = figure.legends[0].get_window_extent(drawn(figure))
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+    history[0]["statistics_distance"] = None
+    assert len(plots.plot_curves(history, title="a run").axes) == 2
+
+
 def test_where_the_statistics_agree_one_line_stands_for_both_and_says_so():
     figure = plots.plot_curves(make_history(4, normalised=False), title="a run")
     assert [len(axes.lines) for axes in figure.axes] == [2, 2]
@@ -143,6 +155,20 @@ def test_titles_and_names_are_text_and_not_formulas():
     renderer = drawn(figure)
     assert figure._suptitle.get_window_extent(renderer).x1 <= figure.bbox.x1
     drawn(plots.plot_statistics([LayerStatistics(r"$\x$", 4, 0.1, 0.2, 1.0, 0.5, 2.0)], title=title))
+
+
+def test_augmented_images_are_drawn_side_by_side_under_their_names():
+    strips = {"a $name$": np.random.default_rng(0).random((12, 24, 24, 3)), "grey": np.full((12, 24, 24, 1), 0.5)}
+    figure = plots.plot_augmentations(strips, title="twelve of each")
+    renderer = drawn(figure)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(strips)
+    for axes, images in zip(figure.axes, strips.values(), strict=True):
+        shown = axes.images[0].get_array()
+        places = [shown[:, start : start + 24] for start in range(0, shown.shape[1], 25)]
+        np.testing.assert_array_equal(places, np.broadcast_to(images, (12, 24, 24, 3)))
+        assert (shown[:, 24] == 1).all()
+    upper, lower = (axes.get_tightbbox(renderer) for axes in figure.axes)
+    assert lower.y1 <= upper.y0
 
 
 def test_a_plot_is_a_png_or_nothing(tmp_path):

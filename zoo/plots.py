@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from zoo.norm import LayerStatistics
 from zoo.weights.files import write_whole
 
@@ -26,7 +29,8 @@ NAMED = 60  # layers whose names fit below each other
 def plot_curves(history: Sequence[Mapping[str, float]], *, title: str) -> "Figure":
     """Loss and accuracy by epoch, with the running against the batch's statistics, of the rows of metrics.jsonl.
 
-    Where the two statistics give the same figures, as without normalisation, one line stands for both and says so.
+    Beside them is how far the two statistics are apart, where the net has any. Where they give the same figures, as
+    without normalisation, one line stands for both and says so.
 
     Raises:
       ModuleNotFoundError: matplotlib is not installed.
@@ -47,21 +51,28 @@ def plot_curves(history: Sequence[Mapping[str, float]], *, title: str) -> "Figur
     else:  # the wider line can be seen under the other
         lines += [("test_{}_batch", "test, batch statistics", BATCH, "-", 2.8)]
         lines += [("test_{}_running", "test, running statistics", RUNNING, "-", 1.3)]
+    distances = [row.get("statistics_distance") for row in history]  # runs of an older version have none
     figure = _make_figure(title, height=3.7)
-    losses, accuracies = figure.subplots(1, 2)
+    losses, accuracies, *apart = figure.subplots(1, 2 if None in distances else 3)
     for axes, quantity, scale in ((losses, "loss", 1), (accuracies, "accuracy", 100)):
         for field, label, colour, style, width in lines:
             scaled = [scale * value for value in values(field.format(quantity))]
             (line,) = axes.plot(values("epoch"), scaled, style, color=colour, label=label, linewidth=width)
             line.set(marker="o" if len(history) <= MARKED else "", markersize=width + 2)
+        _style_axes(axes, quantity if scale == 1 else f"{quantity}, %", grid="y")
+    for axes in apart:
+        (line,) = axes.plot(values("epoch"), distances, "-", color=INK, linewidth=1.3, label="batch from running means")
+        line.set(marker="o" if len(history) <= MARKED else "", markersize=3.3)
+        _style_axes(axes, "distance, in running deviations", grid="y")
+        axes.set_ylim(bottom=0)
+    for axes in figure.axes:
         axes.set_xlim(history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch", fontsize=9, color=INK)
-        _style_axes(axes, quantity if scale == 1 else f"{quantity}, %", grid="y")
     _scale_log(losses.yaxis, [value for field, *_ in lines for value in values(field.format("loss"))])
     low, high = accuracies.get_ylim()
     accuracies.set_ylim(min(low, high - 5), max(high, low + 5))  # tenths of a per cent are no news
-    _place_legend(figure, losses)
+    _place_legend(figure, losses, *apart)
     return figure
 
 
@@ -119,6 +130,25 @@ def plot_benchmark(speeds: Mapping[str, Mapping[str, float]], *, title: str) -> 
     axes.margins(x=0.1, y=0.02)
     _style_axes(axes, "speed as a multiple of zoo's, with images/s", grid="x")
     _place_legend(figure, axes)
+    return figure
+
+
+def plot_augmentations(examples: Mapping[str, ArrayLike], *, title: str) -> "Figure":
+    """A strip of images `[n, H, W, C]` from 0 to 1 for each name (`zoo.data.augmentation.show_augmentations`).
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
+    """
+    count, height, width, _ = np.shape(next(iter(examples.values())))
+    figure = _make_figure(title, height=min(TALLEST, 0.4 + len(examples) * (0.2 + WIDTH / count * height / width)))
+    strips = figure.subplots(len(examples), 1, squeeze=False)[:, 0]
+    gap = max(1, width // 24)
+    for axes, (name, images) in zip(strips, examples.items(), strict=True):
+        framed = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=1)  # white between them
+        strip = np.concatenate(framed, axis=1)[:, :-gap]
+        axes.imshow(np.broadcast_to(strip, (*strip.shape[:2], 3)), interpolation="antialiased")
+        axes.set_title(name, loc="left", fontsize=8, color=INK, pad=2)
+        axes.set_axis_off()
     return figure
 
 

@@ -288,6 +288,24 @@ def test_weights_are_converted_verified_and_put_to_work(tmp_path, monkeypatch, c
     assert call(capsys, "predict", "resnet20", picture, "--weights", theirs, "--invert")[0] == 2
 
 
+@pytest.mark.parametrize(("words", "name"), [((), "Egyptian cat"), (("--weights", "ours.safetensors"), "285")])
+def test_published_weights_answer_in_imagenet_s_names_without_being_asked(tmp_path, monkeypatch, capsys, words, name):
+    """With a stand-in for the net, which sees one class in everything."""
+
+    class Net:
+        num_classes = 1000
+
+        def apply(self, variables, images, *, train):
+            return jnp.zeros((len(images), 1000)).at[:, 285].set(9.0)
+
+    Image.effect_noise((40, 50), 50).save(tmp_path / "cat.png")
+    monkeypatch.setattr("zoo.weights.pretrained", lambda *source: (Net(), {}))
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = call(capsys, "predict", "resnet50", "cat.png", *words, "--preprocessing", "torchvision")
+    assert code == 0
+    assert re.search(rf"cat\.png\n +\d+\.\d %  {name}\n", out)
+
+
 def test_weights_for_other_classes_are_verified_converted_and_put_to_work_without_being_told(tmp_path, capsys):
     model, ours, theirs = zoo.create("lenet5", num_classes=4), tmp_path / "ours.safetensors", tmp_path / "t.safetensors"
     variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
@@ -372,7 +390,7 @@ def test_the_module_is_the_command():
 
 def test_stats_compares_every_normalisation_and_draws_it(tmp_path, capsys):
     config, run = TrainConfig("convnet_bn"), RunFolder(tmp_path / "run")
-    splits, state = loop.prepare(config)
+    splits, state, _ = loop.prepare(config)
     run.folder.mkdir()
     run.start(RunRecord(config, splits.train.preprocessing, splits.train.num_classes))
     zoo.save(run.weights_path, state.variables, name=config.model)

@@ -1,6 +1,7 @@
 """What a training shows of itself, on terminals of every width and without one."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -46,5 +47,13 @@ def test_without_a_terminal_a_line_comes_now_and_then_within_an_epoch(monkeypatc
     with progress.ProgressDisplay(20) as display:
         for _ in range(4):
             display.show_step(STEP, None)
-    line = "epoch 12/20  640 of 1,442 images  loss 12.346  accuracy 100.0%  12,346 images/s\n"
+    line = "epoch 12/20  640 of 1,442 images  loss 12.346  accuracy 100.0%  12,346 images/s  0:00:01 left\n"
     assert capsys.readouterr().err == 2 * line
+
+
+def test_a_step_that_waits_for_its_images_says_so(at_width):
+    _, stderr = at_width(200)
+    with progress.ProgressDisplay(20) as display:
+        display.show_step(replace(STEP, limit="input"), None)
+        display.bar.refresh()
+    assert any("12,346 images/s, limited by input" in line for line in stderr.lines())

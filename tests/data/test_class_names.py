@@ -1,10 +1,11 @@
-"""Class names come from lists, objects and lines, and are as many as the classes."""
+"""Class names come from lists, objects and lines, and are as many as the classes; ImageNet's against torchvision's."""
 
 import json
 
 import pytest
 
-from zoo.data import read_class_names
+from tests.support import live
+from zoo.data import imagenet_class_names, read_class_names
 from zoo.errors import UserError
 
 
@@ -76,3 +77,18 @@ def test_a_damaged_file_of_names_is_named(tmp_path, name, content, why):
     assert str(tmp_path / name) in str(error.value)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_class_names(tmp_path / "nowhere.txt", 3)
+
+
+def test_imagenet_s_names_are_1000_different_ones():
+    """At numbers that papers and tutorials quote."""
+    names = imagenet_class_names()
+    assert len(names) == len(set(names)) == 1000
+    known = {0: "tench", 1: "goldfish", 207: "golden retriever", 281: "tabby", 285: "Egyptian cat", 388: "giant panda"}
+    known |= {134: "crane bird", 517: "crane", 954: "banana", 967: "espresso", 999: "toilet tissue"}
+    assert {number: names[number] for number in known} == known
+
+
+@pytest.mark.parity
+def test_imagenet_s_names_are_torchvision_s():
+    weights = live.torchvision_of_cpu().models.ResNet50_Weights.IMAGENET1K_V1
+    assert list(imagenet_class_names()) == weights.meta["categories"]

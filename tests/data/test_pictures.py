@@ -1,7 +1,9 @@
 """Pictures: upright, opaque, of 8 bits, and refused by name. Oracles: numpy, and Pillow for bytes."""
 
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -165,7 +167,10 @@ def test_a_broken_or_absent_picture_is_one_clear_error(tmp_path):
         assert str(error.value).count("p.png") == 1
 
 
-def test_an_elongated_picture_is_named(tmp_path):
+def test_an_elongated_picture_and_a_single_pixel_are_named(tmp_path):
+    Image.new("RGB", (1, 1)).save(tmp_path / "tracker.png")
+    with pytest.raises(UserError, match=r"tracker\.png is a single pixel"):
+        prepare_picture(tmp_path / "tracker.png", Preprocessing())
     Image.new("L", (1000, 2)).save(tmp_path / "line.png")
     with pytest.raises(UserError, match=r"line\.png is too elongated, 1000x2"):
         prepare_picture(tmp_path / "line.png", GREY)
@@ -194,6 +199,17 @@ def test_of_many_pictures_the_bad_one_is_named_on_every_road(tmp_path):
             with pytest.raises(UserError, match=r"b\.png cannot be read as a picture: ") as error:
                 [road(tmp_path / f"{name}.png") for name in "abc"]
             assert "\n" not in str(error.value)
+
+
+def test_pictures_are_read_by_many_threads_and_python_s_warnings_stay_as_they_are(tmp_path):
+    for i in range(16):
+        Image.effect_noise((40, 30), 50).save(tmp_path / f"{i}.png")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(read_picture, [tmp_path / f"{i % 16}.png" for i in range(320)]))
+    assert warnings.filters == before
+    for i, picture in enumerate(read):
+        np.testing.assert_array_equal(np.asarray(picture), np.asarray(Image.open(tmp_path / f"{i % 16}.png")))
 
 
 def test_a_picture_without_pixels_is_refused():

@@ -26,6 +26,7 @@ def test_digits_are_the_1797_of_scikit_learn_split_by_every_fifth_of_a_class():
         np.testing.assert_array_equal(split.labels, labels)
         assert (split.images.dtype, split.labels.dtype, split.num_classes) == (np.uint8, np.int32, 10)
         assert split.images.max() == 255
+        assert split.class_names == tuple(map(str, range(10)))
 
 
 def test_training_images_are_standardised_and_test_images_use_the_same_numbers():
@@ -116,10 +117,21 @@ def test_a_missing_folder_or_file_says_what_is_wanted(mnist):
 
 @pytest.mark.parametrize(
     ("source", "guess"),
-    [("digts", "mean 'digits'?"), ("idxx:/here", "mean 'idx:/here'?"), ("idx", "mean 'idx:FOLDER'?")],
+    [
+        ("digts", "mean 'digits'?"),
+        ("idxx:/here", "mean 'idx:/here'?"),
+        ("idx", "mean 'idx:FOLDER'?"),
+        ("folders:/here", "mean 'folder:/here'?"),
+        ("cifar-10:/here", "mean 'cifar10:/here'?"),
+        ("cifar100", "mean 'cifar100:FOLDER'?"),
+        ("folder:", "mean 'folder:FOLDER'?"),
+        ("/here", "/here'"),
+    ],
 )
 def test_an_unknown_source_suggests_the_nearest(source, guess):
-    with pytest.raises(ValueError, match=r"Known: digits, idx:FOLDER") as caught:
+    with pytest.raises(
+        ValueError, match="Known: digits, folder:FOLDER, cifar10:FOLDER, cifar100:FOLDER, idx:FOLDER"
+    ) as caught:
         data.load(source)
     assert guess in str(caught.value)
 
@@ -231,6 +243,14 @@ def test_one_s_own_arrays_become_splits_standardised_by_channel():
 def test_arrays_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         data.make_splits(**arrays(**changes))
+
+
+def test_every_class_has_a_name_or_none_has():
+    train, test = data.make_splits(**arrays(), class_names=["cat", "dog", "emu"])
+    assert train.class_names == test.class_names == ("cat", "dog", "emu")
+    assert data.make_splits(**arrays()).train.class_names is None
+    with pytest.raises(UserError, match="2 class names for 3 classes"):
+        data.make_splits(**arrays(), class_names=["cat", "dog"])
 
 
 def test_256_classes_of_bytes_are_counted():

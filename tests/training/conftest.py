@@ -16,7 +16,8 @@ def read_run(folder):
     """The bytes of every weight, and the metrics without the two that are times and the digest of all."""
     rows = [json.loads(line) for line in RunFolder(folder).metrics_path.read_text().splitlines()]
     for row in rows:
-        del row["seconds"], row["images_per_second"], row["digest"]
+        for name in ("seconds", "images_per_second", "digest"):
+            row.pop(name, None)
     weights = {name: array.tobytes() for name, array in read(RunFolder(folder).weights_path).items()}
     return weights, rows
 

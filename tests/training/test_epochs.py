@@ -18,6 +18,7 @@ from tests.training.conftest import MLP, NORMALISED, read_run
 from zoo import plots
 from zoo.errors import UserError
 from zoo.training import RunFolder, epochs, resume
+from zoo.training.interrupts import hold_interrupts
 from zoo.training.metrics import EpochSums
 
 ONE = replace(MLP, epochs=1, batch_size=722)  # two steps
@@ -98,7 +99,7 @@ def test_a_second_ctrl_c_does_not_wait():
     reached = []
 
     def interrupt_twice():
-        with epochs._hold_interrupts():
+        with hold_interrupts():
             for _ in range(2):
                 os.kill(os.getpid(), signal.SIGINT)
                 reached.append("after")
@@ -195,7 +196,7 @@ def test_a_plot_that_fails_in_whatever_way_is_one_line_and_the_run_is_finished(t
     ],
 )
 def test_too_little_memory_is_one_line_that_names_what_to_lower(tmp_path, monkeypatch, error):
-    monkeypatch.setattr(epochs, "make_train_step", lambda loss: fail_with(error))
+    monkeypatch.setattr(epochs, "make_train_step", lambda *_, **__: fail_with(error))
     message = (
         r"the memory is too small for a step of mlp with batch_size=722 and 8x8 images: choose a smaller batch_size"
     )
@@ -209,7 +210,9 @@ def test_a_batch_that_no_memory_holds_is_one_line(tmp_path):
 
 
 def test_another_error_of_the_device_stays_what_it_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(epochs, "make_train_step", lambda loss: fail_with(jax.errors.JaxRuntimeError("INTERNAL: bug")))
+    monkeypatch.setattr(
+        epochs, "make_train_step", lambda *_, **__: fail_with(jax.errors.JaxRuntimeError("INTERNAL: bug"))
+    )
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         zoo.fit(ONE, tmp_path / "run")
 
@@ -229,7 +232,7 @@ def test_the_speed_has_no_compilation_in_it(tmp_path, monkeypatch):
 def test_sums_are_means_of_the_images_and_their_speed_that_of_the_steps():
     sums = EpochSums(3)
     for loss, count, seconds in ((1.0, 64, 0.5), (4.0, 32, 0.1)):
-        sums = sums.add({"loss": loss, "accuracy": 0.5, "count": count}, seconds)
+        sums = sums.add({"loss": loss, "accuracy": 0.5, "count": count}, seconds, seconds)
     progress = sums.to_progress(200)
     assert (progress.loss, progress.accuracy, progress.images, progress.of_images) == (2.0, 0.5, 96, 200)
     assert progress.images_per_second == pytest.approx(160)
@@ -277,10 +280,10 @@ def test_a_full_disk_says_what_to_do_and_the_run_can_be_resumed(mlp, tmp_path, m
 def test_metrics_lost_between_the_last_checkpoint_and_its_metrics_are_written_by_resume(mlp, tmp_path, monkeypatch):
     write = RunFolder.write_metrics
 
-    def die(run, history):
+    def die(run, history, steps):
         if len(history) == 2:
             raise KeyboardInterrupt
-        write(run, history)
+        write(run, history, steps)
 
     monkeypatch.setattr(RunFolder, "write_metrics", die)
     with pytest.raises(KeyboardInterrupt):

@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_numbers_also_after_a_start_that_was_interr
 
 
 def test_another_seed_starts_from_other_weights():
-    first, second = (prepare(replace(MLP, seed=seed))[1].params["fc"]["kernel"] for seed in (0, 1))
+    first, second = (prepare(replace(MLP, seed=seed)).state.params["fc"]["kernel"] for seed in (0, 1))
     assert not np.array_equal(first, second)
 
 
@@ -86,8 +86,8 @@ def test_training_figures_are_means_over_the_images_not_over_the_batches(mlp):
     epoch = [step for step in steps if step.epoch == 1]
     assert [step.images for step in epoch] == [*range(64, 1442, 64), 1442]
     train = data.load("digits").train
-    batch = next(data.batches(train, 64, seed=0, epoch=1, max_shift=1))
-    state = prepare(MLP)[1]
+    batch = next(data.batches(train, 64, seed=0, epoch=1, augmentation=data.Augmentation(max_shift=1)))
+    state = prepare(MLP).state
     logits = state.model.apply(state.variables, jnp.asarray(batch["image"]), train=False)
     expected = loss_and_accuracy(logits, batch["label"], 0.1)
     np.testing.assert_allclose((epoch[0].loss, epoch[0].accuracy), expected, rtol=1e-5)
@@ -158,6 +158,16 @@ def test_a_killed_process_leaves_a_run_that_can_be_resumed(tmp_path):
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
         ({"max_shift": -1}, "max_shift is -1"),
         ({"image_size": 0}, "image_size is 0"),
+        ({"warmup_epochs": 2.0}, "warmup_epochs is 2.0: it must be 0 or more, less than epochs"),
+        ({"milestones": (0.7, 0.5)}, "rising, between 0 and 1"),
+        ({"accumulate": 47}, "accumulate is 47: it must be at most 46, the steps of the whole run"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0"),
+        ({"layer_decay": 0.0}, "layer_decay is 0.0"),
+        ({"patience": 0}, "patience is 0"),
+        ({"flip": 2.0}, "flip is 2.0"),
+        ({"epochs": "3"}, "epochs is '3': it must be a whole number"),
+        ({"optimizer": "adam"}, "optimizer is 'adam': it must be sgd or adamw or lamb or lars"),
+        ({"freeze": "conv1"}, "freeze is 'conv1': it must be a list"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(tmp_path, wrong, message):
@@ -197,7 +207,7 @@ def test_overwriting_takes_the_finished_look_from_the_old_run_first(mlp, tmp_pat
     ("model", "image_size", "expected"), [("lenet5_relu", None, 32), ("lenet5_relu", 16, 16), ("mlp", None, 8)]
 )
 def test_images_are_resized_only_for_a_net_that_needs_it(model, image_size, expected):
-    splits, _ = prepare(replace(MLP, model=model, image_size=image_size))
+    splits = prepare(replace(MLP, model=model, image_size=image_size)).splits
     assert [split.preprocessing.image_shape for split in splits] == 2 * [(expected, expected, 1)]
 
 
@@ -221,8 +231,8 @@ def test_fit_takes_the_caller_s_own_images_and_optimiser(tmp_path):
     config = replace(MLP, epochs=1, batch_size=2000)
     zoo.fit(config, tmp_path / "run", **own, on_step=lambda progress, state: steps.append(progress))
     assert [step.images for step in steps] == [721]
-    _, state = prepare(config, own["splits"])
-    batch = next(data.batches(own["splits"].train, 2000, seed=0, epoch=1, max_shift=1))
+    state = prepare(config, own["splits"]).state
+    batch = next(data.batches(own["splits"].train, 2000, seed=0, epoch=1, augmentation=data.Augmentation(max_shift=1)))
 
     def mean_loss(params):
         logits = state.model.apply({"params": params}, batch["image"], train=True)

@@ -10,6 +10,7 @@ import pytest
 
 from zoo.errors import UserError
 from zoo.training import TrainConfig, make_optimizer, make_schedule
+from zoo.training.recipe import find_aux_weights, make_model
 
 MLP = TrainConfig("mlp")
 
@@ -50,3 +51,16 @@ def test_the_optimiser_decays_kernels_alone_and_is_nesterov_s():
 def test_a_number_that_makes_no_sense_makes_no_recipe(wrong):
     with pytest.raises(UserError, match=f"{next(iter(wrong))} is .*: it must be"):
         replace(MLP, **wrong)
+
+
+def test_auxiliary_heads_are_weighted_as_published_alike_or_not_at_all():
+    config = TrainConfig("googlenet")
+    assert find_aux_weights(config) is None
+    assert find_aux_weights(replace(config, aux_weight=0.2)) == {"aux1": 0.2, "aux2": 0.2}
+    assert find_aux_weights(replace(config, aux_weight=0.0)) == {}
+
+
+def test_the_net_has_the_recipe_s_dropout_and_type_of_computation():
+    model = make_model(TrainConfig("vgg11", dropout=0.25, dtype="bfloat16"), 7)
+    assert (model.num_classes, model.dropout, model.dtype, model.param_dtype) == (7, 0.25, jnp.bfloat16, jnp.float32)
+    assert make_model(TrainConfig("vgg11"), 7).dropout == 0.5

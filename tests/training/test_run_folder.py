@@ -70,7 +70,7 @@ def test_damaged_weights_are_refused(mlp, tmp_path, spoil, message):
         RunFolder(folder).restore()
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"config": {"model": "mlp", "colour": "red"}}', "[1, 2]"])
+@pytest.mark.parametrize("content", ["", "{}", '{"config": {"model": "mlp", "tint": "red"}}', "[1, 2]"])
 def test_a_damaged_config_is_refused(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=r"config\.json is damaged"):

@@ -70,14 +70,13 @@ def test_a_state_needs_an_image_shape_or_variables():
         zoo.create_train_state(Tiny(), jax.random.key(0), optax.sgd(0.1), variables={"fc": {}})
 
 
-def test_the_average_of_the_parameters_is_that_of_its_formula(batch):
+def test_the_averages_of_parameters_and_statistics_are_those_of_their_formula(batch):
     state, step = make_state(ema_decay=0.9), zoo.make_train_step(softmax_cross_entropy)
-    expected = jax.tree.map(lambda leaf: np.array(leaf, np.float64), state.params)
+    expected = jax.tree.map(lambda leaf: np.array(leaf, np.float64), state.variables)
     for _ in range(3):
         state, _ = step(state, batch)
-        expected = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * np.array(p, np.float64), expected, state.params)
-    chex.assert_trees_all_close(state.ema_params, expected, rtol=1e-5, atol=1e-7)
-    chex.assert_trees_all_equal(state.ema_variables, {"params": state.ema_params, "batch_stats": state.batch_stats})
+        expected = jax.tree.map(lambda e, v: 0.9 * e + 0.1 * np.array(v, np.float64), expected, state.variables)
+    chex.assert_trees_all_close(state.ema_variables, expected, rtol=1e-5, atol=1e-7)
     evaluate = zoo.make_eval_step(softmax_cross_entropy)
     logits = Tiny().apply(state.ema_variables, batch["image"], train=False)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).sum()

@@ -10,8 +10,8 @@ from tests.weights.test_state_dict import NAME, state_dict_of
 from zoo.data import Preprocessing
 from zoo.data.preprocessing import format_preprocessing
 from zoo.errors import UserError
-from zoo.weights import files, find_preprocessing
-from zoo.weights.prediction import PREPROCESSING
+from zoo.weights import files, find_class_names, find_preprocessing
+from zoo.weights.files import PREPROCESSING
 
 SMALL = Preprocessing(16, 0.8)
 
@@ -148,3 +148,13 @@ def test_preprocessing_is_what_is_given_else_noted_else_published(tmp_path):
     files.save(path, variables, name=NAME)
     with pytest.raises(ValueError, match=r"how its pictures are prepared: pass preprocessing: torchvision"):
         find_preprocessing(NAME, path)
+
+
+def test_published_weights_know_the_classes_of_imagenet_and_others_may_know_others():
+    published = {name: weights for name in zoo.list_models() if (weights := zoo.variant(name).weights)}
+    assert len(published) > 20
+    for name, weights in published.items():
+        assert zoo.create(name).num_classes == 1000
+        assert find_class_names(name) == find_class_names(name, weights.source) == zoo.data.imagenet_class_names()
+    assert find_class_names("resnet50", "model.safetensors") is None
+    assert find_class_names(NAME) is None

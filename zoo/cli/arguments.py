@@ -27,6 +27,7 @@ WORDING = (
     (r"^Missing from [^:]+: (.+)$", r"no \1 given"),
     (r"^Missing value for argument '([^']+)'.*", r"\1 has no value"),
     (r"^Error parsing (--[\w-]+): ", r"\1 "),
+    (r"^(--[\w-]+) no type matching .* could be instantiated from \[(.*)\]$", r"\1 does not take \2"),
     (r"^invalid choice (.+) for argument '([^']+)'. Expected one of \((.+)\)$", r"\2 takes \3, not \1"),
 )
 EXPLANATION = " " * 8  # the indentation of what it says about an argument

@@ -23,8 +23,9 @@ from zoo.errors import UserError
 COMMANDS = {
     "list": "zoo.cli.models:list_",
     "show": "zoo.cli.models:show",
-    "train": "zoo.cli.runs:train",
-    "resume": "zoo.cli.runs:resume",
+    "train": "zoo.cli.train:train",
+    "resume": "zoo.cli.train:resume",
+    "recipes": "zoo.cli.train:recipes",
     "eval": "zoo.cli.runs:eval_",
     "stats": "zoo.cli.runs:stats",
     "predict": "zoo.cli.weights:predict",
@@ -44,10 +45,12 @@ REMEDIES = {
     "interrupted-run": "`zoo resume {folder}` continues it",
     "diverged": "`zoo resume {folder} --lr LR` continues it, with a smaller LR than {lr}",
     "out-of-memory": "choose a smaller --batch-size or --image-size",
+    "all-frozen": "leave the head out of --freeze",
     "own-parts": "continue it in Python, with zoo.training.resume",
     "no-published-weights": "choose a file with --weights",
     "no-preprocessing": "choose one with --preprocessing: torchvision, caffe, inception or JSON",
     "wrong-preprocessing": "choose that of its weights with --preprocessing",
+    "bad-files": "remove them, or go without them: --max-bad-files {count}",
     "no-numbers": "`zoo verify` tells whether its weights are",
 }
 

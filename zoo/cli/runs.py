@@ -1,10 +1,7 @@
-"""`zoo train`, `resume`, `eval` and `stats`: all that has to do with a run folder."""
+"""`zoo eval` and `stats`: a run folder looked at."""
 
-import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,62 +9,14 @@ from rich.table import Table
 from tyro.conf import arg
 
 from zoo import plots, training
-from zoo.cli.progress import ProgressDisplay
 from zoo.cli.terminal import describe, make_table, warn, working, write
-from zoo.data import SOURCES, Dataset, batches, load
+from zoo.data import Split, batches
 from zoo.errors import UserError
 from zoo.norm import LayerStatistics, Statistics, compare_statistics
-from zoo.training import RunFolder, TrainConfig, Trained
+from zoo.training import RunFolder, Trained
 
 NO_PLOT = "no plot: matplotlib is missing, `pip install 'jax-cnn-zoo[plot]'` brings it"
 RunPath = Annotated[Path, arg(metavar="RUN")]
-
-
-@dataclass(frozen=True)
-class Recipe(TrainConfig):
-    """`TrainConfig` in the words of its help; `train` checks the values, whose errors are then one line."""
-
-    model: Annotated[str, arg(metavar="MODEL")]
-    """Name of the net: `zoo list` has them all."""
-    image_size: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None
-    """Side of the images the net sees: by default the data's own, or the net's if that is too small."""
-
-    def __post_init__(self) -> None:
-        """Checks nothing."""
-
-
-def train(
-    recipe: Recipe,
-    *,
-    out: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: runs/MODEL)")] = None,
-    overwrite: bool = False,
-) -> None:
-    """Train a model into a run folder.
-
-    Args:
-        recipe: What is trained, on what, and how.
-        out: The run folder to make.
-        overwrite: Replace the run that is in the folder.
-    """
-    config = TrainConfig(**asdict(replace(recipe, data=_resolve_data(recipe.data))))
-    folder = Path("runs", config.model) if out is None else out
-    _show_training(folder, config.epochs, partial(training.fit, config, folder, overwrite=overwrite))
-
-
-def resume(
-    run: RunPath,
-    *,
-    lr: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None,
-) -> None:
-    """Continue an interrupted run, as if it had not been interrupted.
-
-    It comes to the same numbers.
-
-    Args:
-        run: The run folder.
-        lr: Another highest learning rate from here on: for a run whose loss was no number any more.
-    """
-    _show_training(run, RunFolder(run).read().config.epochs, partial(training.resume, run, lr=lr))
 
 
 def restore(run: Path) -> Trained:
@@ -95,7 +44,7 @@ def eval_(run: RunPath, *, statistics: Literal["running", "batch", "both"] = "bo
         results = {
             name: training.evaluate(step, trained.state, test, config.batch_size) for name, step in steps.items()
         }
-    _write_results(results)
+    write_results(results)
 
 
 def stats(run: RunPath) -> None:
@@ -130,18 +79,12 @@ def _tabulate(rows: Sequence[LayerStatistics]) -> Table:
     return table
 
 
-def _resolve_data(data: str) -> str:
-    """A source whose folder is found again from another working directory."""
-    name, _, folder = data.partition(":")
-    return f"{name}:{Path(folder).expanduser().absolute()}" if folder and f"{name}:FOLDER" in SOURCES else data
-
-
-def _load_test_images(trained: Trained) -> Dataset:
+def _load_test_images(trained: Trained) -> Split:
     """The test split of the run's data, given to the net as in its training."""
     record = trained.record
     if "splits" in record.own:
         raise UserError("the run was trained on images that its caller passed", "test it in Python")
-    test = load(record.config.data).test
+    test = training.load_splits(record.config).test
     if test.num_classes != record.num_classes:
         raise UserError(
             f"{record.config.data} has {test.num_classes} classes now, and had {record.num_classes} when the net was"
@@ -150,33 +93,8 @@ def _load_test_images(trained: Trained) -> Dataset:
     return replace(test, preprocessing=record.preprocessing)
 
 
-def _show_training(folder: Path, epochs: int, start: Callable[..., training.Result]) -> None:
-    """Runs `fit` or `resume` behind the progress bar, then says what came of it."""
-    run = RunFolder(folder)
-    try:
-        with ProgressDisplay(epochs) as display:
-            result = start(on_step=display.show_step, on_epoch=display.show_epoch)
-    except KeyboardInterrupt:
-        resumable = run.config_path.exists() and not run.weights_path.exists()
-        hint = f"`zoo resume {shlex.quote(str(folder))}` continues the run" if resumable else ""
-        raise KeyboardInterrupt(hint) from None
-    if display.failure:
-        write(f"the progress was not shown to its end: {describe(display.failure)}")
-    last = result.history[-1]
-    _write_results(
-        {
-            "running": {"loss": last.test_loss_running, "accuracy": last.test_accuracy_running},
-            "batch": {"loss": last.test_loss_batch, "accuracy": last.test_accuracy_batch},
-        }
-    )
-    if result.curves:
-        write(f"curves: {result.curves}")
-    elif find_spec("matplotlib") is None:
-        write(NO_PLOT)
-    write(f"weights: {run.weights_path}")
-
-
-def _write_results(results: Mapping[Statistics, Mapping[str, float]]) -> None:
+def write_results(results: Mapping[Statistics, Mapping[str, float]]) -> None:
+    """A line for the figures of each kind of statistics."""
     table = make_table("statistics", "test loss>", "test accuracy>")
     for name, means in results.items():
         table.add_row(name, f"{means['loss']:.4f}", f"{means['accuracy']:.2%}")

@@ -1,6 +1,6 @@
 """`zoo predict`, `convert` and `verify`: trained weights at work, and files of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +35,7 @@ def predict(
         images: Picture files.
         weights: File of the model's weights, or hf:ORG/NAME; the published ones if not given.
         preprocessing: How the weights want their pictures, if their file does not say: torchvision, caffe or inception.
-        labels: Class names, one per line or a JSON list; without it classes have numbers.
+        labels: Class names, one per line or a JSON list; published weights have ImageNet's.
         invert: Swap dark and light: digits are light on dark, ink on paper is the other way round. For run folders.
         digit: Find the drawn digit, dark or light, and size and centre it as the run's images are. For run folders.
     """
@@ -58,7 +58,11 @@ def predict(
         with working("loading"):
             prepared = library.find_preprocessing(net, weights, preprocessing)
             model, variables = library.pretrained(net, weights)
-    names = read_class_names(labels, model.num_classes) if labels else None
+    names: Sequence[str] | None = None
+    if labels:
+        names = read_class_names(labels, model.num_classes)
+    elif not of_run:
+        names = library.find_class_names(net, weights)
     with working("predicting"):
         answers = library.predict(model, variables, pictures, prepared, labels=names, top=TOP)
     for path, best in zip(images, answers, strict=True):

@@ -1,11 +1,24 @@
-"""Names of classes, from a file."""
+"""Names of classes: ImageNet's, and those of a file."""
 
 import json
 import re
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import UserError
+
+
+@cache
+def imagenet_class_names() -> tuple[str, ...]:
+    """The 1000 classes of ImageNet-1k in the order of their labels, short and in English (`LICENSE.imagenet_classes`).
+
+    >>> names = imagenet_class_names()
+    >>> len(names), names[0], names[285]
+    (1000, 'tench', 'Egyptian cat')
+    """
+    return tuple((resources.files("zoo.data") / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
 
 
 def read_class_names(path: str | Path, count: int) -> list[str]:

@@ -1,46 +1,108 @@
-"""Labelled images in memory, and the two splits of a data set."""
+"""Labelled images, in memory or in files, and the two splits of a data set."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from zoo.data.preprocessing import Preprocessing
+from zoo.data.preprocessing import Box, Preprocessing, prepare_pixels, resize_and_crop
 from zoo.errors import UserError
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """One split: `images [N, h, w, C]` uint8, `labels [N]` int32 in `[0, num_classes)`, and what a net sees of them."""
+@dataclass(frozen=True, kw_only=True)
+class Split(ABC):
+    """One split of a data set, a `Dataset` or `PictureFiles`. Its images have rows, from 0.
 
-    images: np.ndarray
+    Attributes:
+      labels: `[N]` int32 in `[0, num_classes)`.
+      num_classes: of both splits.
+      preprocessing: what a net sees of the images.
+      class_names: one for each class, if they have names.
+    """
+
     labels: np.ndarray
     num_classes: int
     preprocessing: Preprocessing
+    class_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def resize(self, size: int) -> "Dataset":
+    def resize(self, size: int) -> Self:
         """The same images, given to the net as `size` x `size`."""
         return replace(self, preprocessing=replace(self.preprocessing, size=size))
 
+    @abstractmethod
+    def read_image(self, row: int, box: Box | None = None) -> np.ndarray:
+        """An image as bytes `[height, width, C]` of the preprocessing: its middle, or a `box` of it, resized."""
+
+    @abstractmethod
+    def picture_size(self, row: int) -> tuple[int, int]:
+        """Height and width of an image as it is stored, upright; of which a `box` is a part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Split):
+    """A split in memory: `images [N, h, w, C]` uint8."""
+
+    images: np.ndarray
+
+    def read_image(self, row: int, box: Box | None = None) -> np.ndarray:
+        from PIL import Image
+
+        channels = (Image.fromarray(channel) for channel in np.moveaxis(self.images[row], -1, 0))
+        return np.concatenate([resize_and_crop(channel, self.preprocessing, box) for channel in channels], -1)
+
+    def picture_size(self, row: int) -> tuple[int, int]:
+        height, width, _ = self.images[row].shape
+        return height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFiles(Split):
+    """A split of picture files, which are read when they are asked for.
+
+    Attributes:
+      paths: of the N files.
+      sizes: `[N, 2]` int32, height and width of each picture, upright.
+    """
+
+    paths: tuple[Path, ...]
+    sizes: np.ndarray
+
+    def read_image(self, row: int, box: Box | None = None) -> np.ndarray:
+        return prepare_pixels(self.paths[row], self.preprocessing, box)
+
+    def picture_size(self, row: int) -> tuple[int, int]:
+        height, width = self.sizes[row].tolist()
+        return height, width
+
 
 class Splits(NamedTuple):
-    """Images to learn from and images to be tested on, both standardised with the mean and deviation of `train`."""
+    """Images to learn from and images to be tested on, of the same kind, classes and preprocessing."""
 
-    train: Dataset
-    test: Dataset
+    train: Split
+    test: Split
 
 
 def make_splits(
-    train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray, test_labels: np.ndarray
+    train_images: np.ndarray,
+    train_labels: np.ndarray,
+    test_images: np.ndarray,
+    test_labels: np.ndarray,
+    class_names: Sequence[str] | None = None,
 ) -> Splits:
     """The splits of your own arrays: what `zoo.fit(config, folder, splits=...)` takes.
+
+    Both are standardised with the mean and the deviation of the training images.
 
     Args:
       train_images, test_images: `[N, h, w, C]` bytes of one height, width and number of channels.
       train_labels, test_labels: `[N]` integers 0, 1, ..., K-1; every class has a training image.
+      class_names: K names.
 
     Raises:
       UserError: the arrays do not fit together, or all training images are of one colour.
@@ -71,11 +133,18 @@ def make_splits(
         raise UserError(f"a test label is {wrong}, but the train labels are 0 to {top}")
     if train_images.min() == train_images.max():
         raise UserError(f"all train images are of one grey, {train_images.min()}", "there is nothing to learn")
+    if class_names is not None and len(class_names) != top + 1:
+        raise UserError(f"{len(class_names)} class names for {top + 1} classes", "pass one for each class")
     pixels = [train_images[..., channel] for channel in range(train_images.shape[3])]
     mean = tuple(float(values.mean()) / 255 for values in pixels)
     std = tuple(max(float(values.std()), 1.0) / 255 for values in pixels)  # a channel may be constant
     preprocessing = Preprocessing(train_images.shape[1:3], None, mean, std)
-    return Splits(
-        Dataset(train_images, train_labels.astype(np.int32), top + 1, preprocessing),
-        Dataset(test_images, test_labels.astype(np.int32), top + 1, preprocessing),
-    )
+    names = None if class_names is None else tuple(class_names)
+
+    def make(images: np.ndarray, labels: np.ndarray) -> Dataset:
+        labels = labels.astype(np.int32)
+        return Dataset(
+            images=images, labels=labels, num_classes=top + 1, preprocessing=preprocessing, class_names=names
+        )
+
+    return Splits(make(train_images, train_labels), make(test_images, test_labels))

@@ -13,4 +13,4 @@ def read_digits() -> Splits:
         arrays = dict(stored)
     for name in ("train_images", "test_images"):  # stored as 0..16, the scale of the source
         arrays[name] = (arrays[name] * 255.0 / 16).round().astype(np.uint8)
-    return make_splits(**arrays)
+    return make_splits(**arrays, class_names="0123456789")

@@ -1,8 +1,9 @@
 """Reading pictures: the one place that opens them, and that says what their numbers mean."""
 
+import threading
 import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
@@ -17,6 +18,9 @@ Picture: TypeAlias = Union[str, Path, "Image.Image"]
 
 WHITES = {"I": (255, 2**16 - 1, 2**31 - 1, 2**32 - 1), "F": (1, 255, 2**16 - 1)}  # of numbers that do not say it
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF 6.0
+ORIENTATION, SIDEWAYS = 274, (5, 6, 7, 8)  # of EXIF 2.3, and its values that exchange height and width
+ELONGATED = 100  # long side over short side
+OPENING = threading.Lock()  # what catch_warnings changes, it changes for all threads
 
 
 def read_picture(picture: Picture) -> "Image.Image":
@@ -34,16 +38,72 @@ def read_picture(picture: Picture) -> "Image.Image":
       UserError: the picture is damaged, not one, larger than Pillow's `MAX_IMAGE_PIXELS`, or has negative numbers;
         the message names it.
     """
+    with _open(picture) as opened:
+        return _flatten(opened)
+
+
+def measure_picture(path: Path) -> tuple[int, int]:
+    """Height and width of a picture file, upright, and the fast check that it is whole.
+
+    A JPEG file is whole if its last bytes hold the mark of its end, a PNG file if its checksums are right; what these
+    leave open, and all other formats, are decoded. A fault inside a JPEG file, which most decoders pass over, is none.
+
+    Raises:
+      FileNotFoundError, UserError: as `read_picture`, or the picture is one that no net can see.
+    """
+    from PIL import Image
+
+    with _open(path) as opened:
+        if opened.format in ("JPEG", "MPO"):
+            whole = b"\xff\xd9" in _read_end(path, 64)  # some cameras write on behind it
+        elif opened.format == "PNG":
+            content = path.read_bytes()
+            late = max(content.rfind(name) for name in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"))
+            whole = late < content.find(b"IDAT")  # what comes later, and may hold an orientation, is not read yet
+            if whole:
+                opened.verify()
+        else:
+            whole = False
+        if not whole:
+            opened.load()
+        width, height = opened.size
+        if Image.Image.getexif(opened).get(ORIENTATION) in SIDEWAYS:  # PNG's own getexif decodes
+            height, width = width, height
+    check_size(height, width, str(path))
+    return height, width
+
+
+def check_size(height: int, width: int, name: str) -> None:
+    """Raises `UserError` where a picture is a mere point or line."""
+    if height == width == 1:
+        raise UserError(f"{name} is a single pixel", "nothing is seen in it")
+    if not 0 < max(height, width) <= ELONGATED * min(height, width):
+        raise UserError(f"{name} is too elongated, {width}x{height}", "cut out a part of it")
+
+
+def _read_end(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - count))
+        return file.read()
+
+
+@contextmanager
+def _open(picture: Picture) -> Iterator["Image.Image"]:
+    """A picture, whose faults, those found while it is used too, are errors that name it."""
     from PIL import Image, UnidentifiedImageError
 
     name = name_picture(picture)
     if not isinstance(picture, Image.Image) and not Path(name).is_file():
         raise FileNotFoundError(f"no picture at {name}.")
     try:
-        with warnings.catch_warnings():
+        if isinstance(picture, Image.Image):
+            yield picture
+            return
+        with OPENING, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with nullcontext(picture) if isinstance(picture, Image.Image) else Image.open(name) as opened:
-                return _flatten(opened)
+            opened = Image.open(name)
+        with opened:
+            yield opened
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         limit = f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, the size of a decompression bomb"
         raise UserError(f"{name} has {limit}", "make it smaller") from error

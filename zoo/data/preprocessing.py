@@ -8,17 +8,29 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
-from zoo.data.pictures import Picture, name_picture, read_picture
+from zoo.data.pictures import Picture, check_size, name_picture, read_picture
 from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGEST = 4096  # side of what a net sees
-ELONGATED = 100  # long side over short side; the resized picture is as long
+Pixels = TypeVar("Pixels", np.ndarray, jax.Array)
+
+
+class Box(NamedTuple):
+    """A part of a picture, in its own pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -98,21 +110,43 @@ def prepare_picture(picture: Picture, preprocessing: Preprocessing) -> np.ndarra
 
     Raises:
       FileNotFoundError: there is no such file.
-      UserError: the picture cannot be read or is a mere line, or the net takes neither grey nor RGB.
+      UserError: the picture cannot be read or is a mere point or line, or the net takes neither grey nor RGB.
     """
-    from PIL import Image
+    return standardise(prepare_pixels(picture, preprocessing), preprocessing)
 
+
+def prepare_pixels(picture: Picture, preprocessing: Preprocessing, box: Box | None = None) -> np.ndarray:
+    """A picture as `[height, width, C]` bytes, which `standardise` makes the net's input.
+
+    Args:
+      picture: a path, or a `PIL.Image.Image`.
+      preprocessing: says the size, the channels and how much of the middle is cut out.
+      box: the part of the upright picture that is cut out instead, and resized to the whole size.
+
+    Raises:
+      FileNotFoundError, UserError: as `prepare_picture`.
+    """
     channels = len(preprocessing.mean)
     if channels not in (1, 3):
         raise UserError(f"pictures have 1 or 3 channels, the preprocessing has {channels}")
     read = read_picture(picture)
-    if not 0 < max(read.size) <= ELONGATED * min(read.size):
-        raise UserError(f"{name_picture(picture)} is too elongated, {read.width}x{read.height}", "cut out a part of it")
-    height, width = preprocessing.resized_shape(read.height, read.width)
+    check_size(read.height, read.width, name_picture(picture))
+    return resize_and_crop(read.convert("L" if channels == 1 else "RGB"), preprocessing, box)
+
+
+def resize_and_crop(picture: "Image.Image", preprocessing: Preprocessing, box: Box | None = None) -> np.ndarray:
+    """The bytes `[height, width, C]` of a picture, whose mode decides C, or of its `box`."""
+    from PIL import Image
+
     resampling = Image.Resampling[preprocessing.interpolation.upper()]
-    resized = read.convert("L" if channels == 1 else "RGB").resize((width, height), resampling)
-    pixels = np.asarray(resized, np.float32).reshape(height, width, channels)
-    return _standardise(_crop(pixels, preprocessing), preprocessing)
+    if box is None:
+        height, width = preprocessing.resized_shape(picture.height, picture.width)
+        pixels = np.asarray(picture.resize((width, height), resampling))
+        return _crop(pixels.reshape(height, width, -1), preprocessing)
+    height, width, _ = preprocessing.image_shape
+    edges = (box.left, box.top, box.left + box.width, box.top + box.height)
+    part = picture.crop(edges)  # `resize(box=edges)` would look beyond them
+    return np.asarray(part.resize((width, height), resampling)).reshape(height, width, -1)
 
 
 def prepare_images(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -123,6 +157,11 @@ def prepare_images(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarr
     Raises:
       UserError: the images are not bytes, or have other channels than the preprocessing.
     """
+    return standardise(resize_images(images, preprocessing), preprocessing)
+
+
+def resize_images(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """`prepare_images` before the scale, mean and deviation: float32 from 0 to 255, bicubic a little beyond."""
     channels = len(preprocessing.mean)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != channels:
         raise UserError(f"images must be [N, h, w, {channels}] bytes, got {images.dtype} {images.shape}")
@@ -132,7 +171,7 @@ def prepare_images(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarr
         method = {"bilinear": "linear", "bicubic": "cubic"}[preprocessing.interpolation]
         resized = jax.image.resize(pixels, (len(images), *shape, images.shape[3]), method, antialias=True)
         pixels = np.asarray(resized)
-    return _standardise(_crop(pixels, preprocessing), preprocessing)
+    return _crop(pixels, preprocessing)
 
 
 def _crop(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -142,9 +181,11 @@ def _crop(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     return pixels[..., top : top + height, left : left + width, :]
 
 
-def _standardise(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    scaled = pixels * np.float32(preprocessing.scale / 255)
-    return (scaled - np.asarray(preprocessing.mean, np.float32)) / np.asarray(preprocessing.std, np.float32)
+def standardise(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
+    """Float32 `pixels [..., C]` from 0 to 255 as the net takes them, by NumPy or, under `jit`, by JAX."""
+    shape = (1,) * (pixels.ndim - 1) + (-1,)
+    mean, std = (np.asarray(values, np.float32).reshape(shape) for values in (preprocessing.mean, preprocessing.std))
+    return (pixels * np.float32(preprocessing.scale / 255) - mean) / std
 
 
 def format_preprocessing(preprocessing: Preprocessing) -> str:

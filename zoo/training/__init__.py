@@ -2,8 +2,11 @@
 
 from zoo.training.epochs import Result
 from zoo.training.loop import fit, resume
-from zoo.training.metrics import Epoch, Progress, evaluate
-from zoo.training.recipe import TrainConfig, make_loss, make_optimizer, make_schedule
+from zoo.training.metrics import Epoch, Progress, Step, evaluate
+from zoo.training.optimiser import make_optimizer, make_schedule
+from zoo.training.preparation import load_splits
+from zoo.training.recipe import TrainConfig, make_loss
+from zoo.training.recipe_files import list_recipes, read_recipe
 from zoo.training.run_folder import RunFolder, RunRecord, Trained
 from zoo.training.state import TrainState, create_train_state
 from zoo.training.step import Batch, make_eval_step, make_train_step

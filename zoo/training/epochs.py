@@ -4,13 +4,10 @@ What is optional comes after what is not: a callback or a plot that fails is a w
 """
 
 import contextlib
-import itertools
 import math
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -18,29 +15,37 @@ from typing import Any, get_args
 import jax
 
 from zoo import plots
-from zoo.data import Splits, batches
+from zoo.data import Splits, batches, make_augment
 from zoo.data.preprocessing import format_preprocessing
 from zoo.errors import UserError
-from zoo.norm import Statistics
-from zoo.training.checkpoint import list_nonfinite
-from zoo.training.metrics import Epoch, EpochSums, Progress, evaluate
-from zoo.training.recipe import make_loss, make_schedule
+from zoo.norm import Statistics, compare_statistics
+from zoo.training.checkpoint import list_nonfinite, load_tree, save_tree
+from zoo.training.interrupts import hold_interrupts
+from zoo.training.metrics import Epoch, EpochSums, Progress, Step, evaluate, find_best
+from zoo.training.optimiser import make_schedule
+from zoo.training.recipe import find_aux_weights, make_loss
 from zoo.training.run_folder import Position, RunFolder, RunRecord
 from zoo.training.state import TrainState
 from zoo.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
+from zoo.training.tensorboard import TensorBoard
 from zoo.weights import save
-from zoo.weights.prediction import PREPROCESSING
+from zoo.weights.files import PREPROCESSING
 
+OnStart = Callable[[RunRecord], Any]
 OnStep = Callable[[Progress, TrainState], Any]
 OnEpoch = Callable[[Epoch, TrainState], Any]
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: the last state, one `Epoch` per epoch, the plot of them if it could be drawn."""
+    """A finished run: the last state, one `Epoch` per epoch, the one whose weights were kept, the plot if there is one.
+
+    Weights are kept of the last epoch, or with patience of the best.
+    """
 
     state: TrainState
     history: list[Epoch]
+    kept: Epoch
     curves: Path | None
 
 
@@ -48,6 +53,7 @@ class Result:
 class Callbacks:
     """The caller's functions, as in `fit`."""
 
+    on_start: OnStart | None
     on_step: OnStep | None
     on_epoch: OnEpoch | None
 
@@ -69,9 +75,18 @@ class Training:
         self.state, self.position = state, position
         self.saved, self.saved_at = str(position), time.monotonic()  # of the last checkpoint: where, and when
         self.callbacks, self.checkpoint_seconds = callbacks, 60 * checkpoint_minutes
+        own = "tx" in record.own
+        self.schedule = None if own else make_schedule(record.config, len(splits.train))
+        self.board = TensorBoard(run.tensorboard_path, int(state.step)) if record.config.tensorboard else None
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Those that are tested and kept: the averages where the recipe wants them."""
+        return self.state.variables if self.config.ema_decay is None else self.state.ema_variables
 
     def finish(self) -> Result:
         """All epochs that are to come: the folder can be resumed after each, and is finished after the last."""
+        _call("on_start", self.callbacks.on_start, self.record)
         with self._explain_lack_of_memory():
             try:
                 self._train()
@@ -79,79 +94,141 @@ class Training:
                 if not self.state.step.is_deleted():  # a second Ctrl-C does not wait for the end of the step
                     self._save_checkpoint()
                 raise
-        self.run.write_metrics(self.position.history)  # a kill between checkpoint and metrics left them an epoch behind
+            finally:
+                if self.board:
+                    self.board.close()
+        self._write_metrics()  # a kill between checkpoint and metrics left them an epoch behind
+        kept, variables = self.position.history[-1], self.variables
+        if self.config.patience:
+            kept, variables = find_best(self.position.history), load_tree(self.run.best_path, variables)
         metadata = {PREPROCESSING: format_preprocessing(self.record.preprocessing)}
-        save(self.run.weights_path, self.state.variables, name=self.config.model, metadata=metadata)
+        save(self.run.weights_path, variables, name=self.config.model, metadata=metadata)
         self.run.checkpoint_path.unlink(missing_ok=True)
+        self.run.best_path.unlink(missing_ok=True)
         self._call_on_epoch()
-        return Result(self.state, self.position.history, self._draw_curves())
+        return Result(self.state, self.position.history, kept, self._draw_curves())
 
     def _train(self) -> None:
-        loss = make_loss(self.config)
-        train_step = None
+        config, loss, train_step = self.config, make_loss(self.config), None
         eval_steps = {name: make_eval_step(loss, statistics=name) for name in get_args(Statistics)}
-        while len(self.position.history) < self.config.epochs:
-            train_step = train_step or self._compile(make_train_step(loss))
+        while not self._is_over():
+            if train_step is None:
+                train_step = self._compile(
+                    make_train_step(
+                        loss,
+                        statistics=config.statistics,
+                        aux_weights=find_aux_weights(config),
+                        augment=make_augment(config.augmentation, self.splits.train),
+                    )
+                )
             self._train_epoch(train_step)
             row = self._test(eval_steps)
-            self.position = Position([*self.position.history, row], EpochSums(row.epoch + 1))
+            position = replace(self.position, history=[*self.position.history, row], sums=EpochSums(row.epoch + 1))
+            if config.patience and find_best(position.history) is row:
+                save_tree(self.run.best_path, self.variables, {})  # before the checkpoint that relies on it
+            self.position = position
             self._save_checkpoint()
-            self.run.write_metrics(self.position.history)
-            if row.epoch < self.config.epochs:  # after the last one, the weights come first
+            self._write_metrics()
+            if self.board:
+                self.board.write(row, int(self.state.step))
+            if not self._is_over():  # after the last one, the weights come first
                 self._call_on_epoch()
+
+    def _is_over(self) -> bool:
+        """Whether all epochs are done, or so many without a better one that no more are wanted."""
+        history, patience = self.position.history, self.config.patience
+        if history and patience and len(history) - find_best(history).epoch >= patience:
+            return True
+        return len(history) >= self.config.epochs
+
+    def _write_metrics(self) -> None:
+        self.run.write_metrics(self.position.history, self.position.steps)
 
     def _compile(self, step: TrainStep) -> TrainStep:
         """The step for batches of the one shape they all have, so that no step's time has compilation in it."""
         return jax.jit(step, donate_argnums=0).lower(self.state, next(self._draw_batches())).compile()
 
-    def _draw_batches(self) -> Iterator[dict[str, Any]]:
+    def _draw_batches(self, start: int = 0) -> Iterator[dict[str, Any]]:
         config = self.config
-        epoch = self.position.sums.epoch
-        return batches(self.splits.train, config.batch_size, seed=config.seed, epoch=epoch, max_shift=config.max_shift)
+        return batches(
+            self.splits.train,
+            config.batch_size,
+            seed=config.seed,
+            epoch=self.position.sums.epoch,
+            start=start,
+            augmentation=config.augmentation,
+        )
 
     def _train_epoch(self, step: TrainStep) -> None:
         """What is to come of one pass over the training images."""
-        drawn = itertools.islice(self._draw_batches(), self.position.sums.steps, None)
+        drawn = self._draw_batches(self.position.sums.steps)
         batch = next(drawn, None)
-        with _hold_interrupts() as check_interrupts:
+        with hold_interrupts() as check_interrupts:
             while batch is not None:
                 start = time.perf_counter()
                 state, metrics = step(self.state, batch)
                 batch = next(drawn, None)  # prepared while the step runs
+                ready = time.perf_counter()
                 loss = float(metrics["loss"])
-                sums = self.position.sums.add(metrics, time.perf_counter() - start)
+                end = time.perf_counter()
+                sums = self.position.sums.add(metrics, end - start, end - ready)
                 self.state, self.position = state, replace(self.position, sums=sums)
                 if not math.isfinite(loss):
                     raise self._diverge(f"the loss is {loss} in epoch {sums.epoch}, step {sums.steps}")
+                if self.config.log_every and int(state.step) % self.config.log_every == 0:
+                    self._log(metrics, end - start)
                 _call("on_step", self.callbacks.on_step, sums.to_progress(len(self.splits.train)), state)
                 check_interrupts()
                 if time.monotonic() > self.saved_at + self.checkpoint_seconds:
                     self._save_checkpoint()
 
+    def _log(self, metrics: Mapping[str, jax.Array], seconds: float) -> None:
+        """Notes the step that was made."""
+        loss, accuracy, count = (float(metrics[name]) for name in ("loss", "accuracy", "count"))
+        step, epoch = int(self.state.step), self.position.sums.epoch
+        row = Step(step, epoch, self._find_learning_rate(), loss, accuracy, count / max(seconds, 1e-9))
+        self.position = replace(self.position, steps=[*self.position.steps, row])
+        self._write_metrics()
+        if self.board:
+            self.board.write(row, step)
+
+    def _find_learning_rate(self) -> float | None:
+        """That of the last step."""
+        update = (int(self.state.step) - 1) // self.config.accumulate
+        return None if self.schedule is None else float(self.schedule(update))
+
     def _test(self, eval_steps: dict[Statistics, EvalStep]) -> Epoch:
         """The row of the epoch whose training is done."""
         start, sums = time.perf_counter(), self.position.sums
         progress = sums.to_progress(len(self.splits.train))
+        state = self.state.replace(**self.variables)
         tested = {
             f"test_{metric}_{name}": value
             for name, step in eval_steps.items()
-            for metric, value in evaluate(step, self.state, self.splits.test, self.config.batch_size).items()
+            for metric, value in evaluate(step, state, self.splits.test, self.config.batch_size).items()
         }
         self._check_state()
         for name, value in tested.items():
             if not math.isfinite(value):
                 raise self._diverge(f"{name} is {value} after epoch {sums.epoch}")
-        own = "tx" in self.record.own
-        schedule = None if own else make_schedule(self.config, len(self.splits.train))
         return Epoch(
             epoch=sums.epoch,
-            learning_rate=None if schedule is None else float(schedule(self.state.step - 1)),
+            learning_rate=self._find_learning_rate(),
             train_loss=progress.loss,
             train_accuracy=progress.accuracy,
             images_per_second=progress.images_per_second,
+            statistics_distance=self._measure_distance(),
             seconds=sums.seconds + time.perf_counter() - start,
             **tested,
         )
+
+    def _measure_distance(self) -> float | None:
+        """How far a test batch's means are from the running ones, all normalisations together."""
+        if not self.state.batch_stats:
+            return None
+        batch = next(batches(self.splits.test, self.config.batch_size, seed=0, epoch=0))
+        rows = compare_statistics(self.state.model, self.variables, batch)
+        return math.sqrt(sum(row.channels * row.distance**2 for row in rows) / sum(row.channels for row in rows))
 
     def _save_checkpoint(self) -> None:
         self._check_state()
@@ -201,34 +278,6 @@ class Training:
             step = f"a step of {self.config.model} with batch_size={self.config.batch_size} and {height}x{width} images"
             remedy = "choose a smaller batch_size or image_size"
             raise UserError(f"the memory is too small for {step}", remedy, code="out-of-memory") from error
-
-
-@contextlib.contextmanager
-def _hold_interrupts() -> Iterator[Callable[[], None]]:
-    """Makes Ctrl-C wait for a call of the function that is given, between two steps; a second Ctrl-C does not wait.
-
-    A step takes the arrays of the old state: an interruption in the middle of it would leave neither state to save.
-    """
-    old = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(old):
-        yield lambda: None
-        return
-    held: list[int] = []
-
-    def hold(number: int, _: object) -> None:
-        held.append(number)
-        signal.signal(signal.SIGINT, old)
-
-    def check() -> None:
-        if held:
-            old(held.pop(), None)
-
-    signal.signal(signal.SIGINT, hold)
-    try:
-        yield check
-        check()
-    finally:
-        signal.signal(signal.SIGINT, old)
 
 
 def _call(name: str, callback: Callable[..., Any] | None, *arguments: Any) -> None:

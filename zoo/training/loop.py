@@ -7,13 +7,13 @@ from pathlib import Path
 import jax
 import optax
 
-from zoo.data import Splits, load
+from zoo.data import Splits
 from zoo.errors import UserError
-from zoo.models import registry
-from zoo.training.epochs import Callbacks, OnEpoch, OnStep, Result, Training
-from zoo.training.recipe import TrainConfig, make_optimizer
+from zoo.training.epochs import Callbacks, OnEpoch, OnStart, OnStep, Result, Training
+from zoo.training.preparation import prepare
+from zoo.training.recipe import TrainConfig
 from zoo.training.run_folder import Position, RunFolder, RunRecord
-from zoo.training.state import TrainState, create_train_state
+from zoo.training.tensorboard import check_installed
 
 
 def fit(
@@ -24,6 +24,7 @@ def fit(
     tx: optax.GradientTransformation | None = None,
     overwrite: bool = False,
     checkpoint_minutes: float = 5.0,
+    on_start: OnStart | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Result:
@@ -33,12 +34,13 @@ def fit(
       config: the recipe.
       folder: the run folder to make.
       splits: your own images (`zoo.data.make_splits`) in the place of `config.data`.
-      tx: your own optimiser in the place of the recipe's.
+      tx: your own optimiser in the place of the recipe's; `config.freeze` holds for it as well.
       overwrite: replace the run that is in the folder.
       checkpoint_minutes: a checkpoint is written as often, besides those after every epoch and at Ctrl-C.
-      on_step, on_epoch: called after every step with `(progress, state)` and after every epoch with `(row, state)`. The
-        state is that after the step, and the next step takes its arrays: copy what you keep, `jax.tree.map(jnp.copy,
-        state)`. An exception of theirs is a warning, and the training continues; KeyboardInterrupt stops it.
+      on_start, on_step, on_epoch: called with the `RunRecord` before the first step, with `(progress, state)` after
+        every step, with `(row, state)` after every epoch. The state is that after the step, and the next step takes its
+        arrays: copy what you keep, `jax.tree.map(jnp.copy, state)`. An exception of theirs is a warning, and the
+        training continues; KeyboardInterrupt stops it.
 
     Raises:
       UserError, FileNotFoundError: the recipe, its data or the folder cannot be used, and why; the losses, parameters
@@ -48,15 +50,26 @@ def fit(
     run = RunFolder(folder)
     run.check_unlocked()
     run.check_free(overwrite=overwrite)
-    used, state = prepare(config, splits, tx)
+    if config.tensorboard:
+        check_installed()
+    used, state, new = prepare(config, splits, tx)
     versions = {name: metadata.version(name) for name in ("jax", "flax", "optax", "numpy")}
     versions["device"] = jax.devices()[0].device_kind
     own = tuple(name for name, value in (("splits", splits), ("tx", tx)) if value is not None)
-    record = RunRecord(config, used.train.preprocessing, used.train.num_classes, own, versions)
+    record = RunRecord(
+        config,
+        used.train.preprocessing,
+        used.train.num_classes,
+        own,
+        versions,
+        class_names=used.train.class_names,
+        new=new,
+    )
+    callbacks = Callbacks(on_start, on_step, on_epoch)
     with run.lock():
         run.check_free(overwrite=overwrite)  # nobody can have started a run since
         run.start(record)
-        return Training(run, record, used, state, Position(), Callbacks(on_step, on_epoch), checkpoint_minutes).finish()
+        return Training(run, record, used, state, Position(), callbacks, checkpoint_minutes).finish()
 
 
 def resume(
@@ -66,6 +79,7 @@ def resume(
     tx: optax.GradientTransformation | None = None,
     lr: float | None = None,
     checkpoint_minutes: float = 5.0,
+    on_start: OnStart | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Result:
@@ -78,7 +92,7 @@ def resume(
       folder: the run folder.
       splits, tx: the same as were passed to `fit`, if any were.
       lr: the recipe's highest learning rate from here on.
-      checkpoint_minutes, on_step, on_epoch: as in `fit`.
+      checkpoint_minutes, on_start, on_step, on_epoch: as in `fit`.
 
     Raises:
       UserError: there is no run in the folder, it is finished, somebody is training in it, a file of it is damaged, it
@@ -98,14 +112,19 @@ def resume(
                     f"{folder} was started with {given} {name}", "resume it with the same", code="own-parts"
                 )
         changed = _change_learning_rate(run, record, lr)
-        used, state = prepare(changed.config, splits, tx)
+        if changed.config.tensorboard:
+            check_installed()
+        started = run.checkpoint_path.exists()  # what the trained weights brought is in it
+        config = replace(changed.config, weights=None) if started else changed.config
+        used, state, _ = prepare(config, splits, tx, record.preprocessing)
         state, position = run.load_checkpoint(state)
         if len(position.history) > changed.config.epochs:
             done = len(position.history)
             raise UserError(f"{folder} has had {done} epochs, its config.json wants {changed.config.epochs}")
         if changed != record:
             run.write_record(changed)
-        return Training(run, changed, used, state, position, Callbacks(on_step, on_epoch), checkpoint_minutes).finish()
+        callbacks = Callbacks(on_start, on_step, on_epoch)
+        return Training(run, changed, used, state, position, callbacks, checkpoint_minutes).finish()
 
 
 def _change_learning_rate(run: RunFolder, record: RunRecord, lr: float | None) -> RunRecord:
@@ -119,23 +138,3 @@ def _change_learning_rate(run: RunFolder, record: RunRecord, lr: float | None) -
         problem = f"{run.folder} stopped because {record.diverged}, and would again"
         raise UserError(problem, remedy, code="diverged", **context)
     return replace(record, config=config if lr is None else replace(config, lr=lr), diverged=None)
-
-
-def prepare(
-    config: TrainConfig, splits: Splits | None = None, tx: optax.GradientTransformation | None = None
-) -> tuple[Splits, TrainState]:
-    """The images in the size the net will see, and the first state.
-
-    Unless `config.image_size` says otherwise, images keep their own size if the net takes it, and are resized to the
-    net's native one if it does not.
-    """
-    splits = load(config.data) if splits is None else splits
-    model = registry.create(config.model, num_classes=splits.train.num_classes)
-    size = config.image_size
-    if size is None and min(splits.train.preprocessing.image_shape[:2]) < model.min_size:
-        size = registry.variant(config.model).image_size
-    if size is not None:
-        splits = Splits(*(split.resize(size) for split in splits))
-    tx = make_optimizer(config, len(splits.train)) if tx is None else tx
-    shape = splits.train.preprocessing.image_shape
-    return splits, create_train_state(model, jax.random.key(config.seed), tx, shape)

@@ -1,23 +1,27 @@
 """What a training counts: means over images, step by step, epoch by epoch, and over a test set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import jax
 
-from zoo.data import Dataset, batches
+from zoo.data import Split, batches
 from zoo.errors import UserError
 from zoo.training.state import TrainState
 from zoo.training.step import EvalStep
 
+SLACK = 0.05  # share of the time in which the input must be ahead of a device that it does not hold up
+
 
 @dataclass(frozen=True)
 class Epoch:
-    """A line of metrics.jsonl. Losses are means over the images, with label smoothing; accuracies are shares.
+    """An epoch's line of metrics.jsonl. Losses are means over the images, with label smoothing; accuracies are shares.
 
     The training's are those of the steps, each before its update. The test's are taken after the epoch, once with the
     running statistics and once with those of the test batches. The speed is that of the training steps, without
-    compilation. The learning rate is that of the recipe's optimiser, None with the caller's own.
+    compilation. The learning rate is that of the recipe's optimiser, None with the caller's own. The distance is that
+    of a test batch's means from the running ones, in running deviations: the root mean square over the channels of all
+    normalisations; None without any.
     """
 
     epoch: int
@@ -30,11 +34,28 @@ class Epoch:
     test_accuracy_batch: float
     images_per_second: float
     seconds: float
+    statistics_distance: float | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step's line of metrics.jsonl (`log_every`): its own loss and accuracy, before its update."""
+
+    step: int
+    epoch: int
+    learning_rate: float | None
+    loss: float
+    accuracy: float
+    images_per_second: float
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an epoch is: `images` of `of_images` seen, and the means over them."""
+    """How far an epoch is: `images` of `of_images` seen, and the means over them.
+
+    `limit` is what the speed depends on: "compute" where the next batch was ready before the step was done, "input"
+    where the device had to wait for it.
+    """
 
     epoch: int
     images: int
@@ -42,11 +63,15 @@ class Progress:
     loss: float
     accuracy: float
     images_per_second: float
+    limit: str = "compute"
 
 
 @dataclass(frozen=True)
 class EpochSums:
-    """Sums over the images of an epoch so far, each image counting once whatever its batch, and the time they took."""
+    """Sums over the images of an epoch so far, each image counting once whatever its batch, and the time they took.
+
+    `waited` is the part of the time in which the next batch was ready and the step was not.
+    """
 
     epoch: int
     steps: int = 0
@@ -54,8 +79,9 @@ class EpochSums:
     loss: float = 0.0
     correct: float = 0.0
     seconds: float = 0.0
+    waited: float = 0.0
 
-    def add(self, metrics: Mapping[str, jax.Array], seconds: float) -> "EpochSums":
+    def add(self, metrics: Mapping[str, jax.Array], seconds: float, waited: float) -> "EpochSums":
         """With the metrics of one more step."""
         loss, accuracy, count = (float(metrics[name]) for name in ("loss", "accuracy", "count"))
         return replace(
@@ -65,15 +91,22 @@ class EpochSums:
             loss=self.loss + count * loss,
             correct=self.correct + count * accuracy,
             seconds=self.seconds + seconds,
+            waited=self.waited + waited,
         )
 
     def to_progress(self, of_images: int) -> Progress:
         images = max(self.images, 1)
         speed = self.images / max(self.seconds, 1e-9)
-        return Progress(self.epoch, self.images, of_images, self.loss / images, self.correct / images, speed)
+        limit = "compute" if self.waited >= SLACK * self.seconds else "input"
+        return Progress(self.epoch, self.images, of_images, self.loss / images, self.correct / images, speed, limit)
 
 
-def evaluate(step: EvalStep, state: TrainState, dataset: Dataset, batch_size: int) -> dict[str, float]:
+def find_best(history: Sequence[Epoch]) -> Epoch:
+    """The epoch of the highest test accuracy with running statistics, of equal ones that of the lowest loss."""
+    return max(history, key=lambda row: (row.test_accuracy_running, -row.test_loss_running))
+
+
+def evaluate(step: EvalStep, state: TrainState, dataset: Split, batch_size: int) -> dict[str, float]:
     """Mean `loss` and `accuracy` over a data set.
 
     The order is mixed, always in the same way: a file sorted by class must not put one class into a batch, whose

@@ -1,8 +1,10 @@
 """The run folder: what a training leaves behind, each file whole or absent.
 
     config.json             how the run was made: its `TrainConfig`, what is done to its images, the versions
-    metrics.jsonl           one line per epoch
+    metrics.jsonl           one line per epoch, and per so many steps if the recipe says so
     checkpoint.safetensors  the whole training state, only while there are steps to come
+    best.safetensors        the weights of the best epoch so far, while a run with patience is under way
+    tensorboard             the metrics for TensorBoard, if the recipe says so
     curves.png              the plot of metrics.jsonl
     weights.safetensors     params and batch_stats; only a finished run has it
     statistics.png          what `zoo stats` drew of the run, if it was asked
@@ -15,6 +17,7 @@ there, never a piece of one. All but the plots carry a digest that is checked wh
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -27,12 +30,11 @@ import optax
 from zoo.data import Preprocessing
 from zoo.data.preprocessing import preprocessing_of_fields
 from zoo.errors import UserError
-from zoo.models import registry
 from zoo.models.net import Net
 from zoo.training import lock
 from zoo.training.checkpoint import load_tree, save_tree
-from zoo.training.metrics import Epoch, EpochSums
-from zoo.training.recipe import TrainConfig
+from zoo.training.metrics import Epoch, EpochSums, Step
+from zoo.training.recipe import TrainConfig, make_model
 from zoo.training.state import TrainState, create_train_state
 from zoo.weights import read_metadata
 from zoo.weights.files import write_whole
@@ -48,6 +50,8 @@ class RunRecord:
       num_classes: of its data.
       own: what the caller passed in the place of the recipe's: "splits", "tx".
       versions: of the libraries, and the device.
+      class_names: of its data, if they have names.
+      new: paths of the modules that its trained weights did not bring, and that started at random.
       diverged: where its numbers stopped being numbers, if they did: the same recipe would do the same again.
     """
 
@@ -57,14 +61,17 @@ class RunRecord:
     own: tuple[str, ...] = ()
     versions: Mapping[str, str] | None = None
     diverged: str | None = None
+    class_names: tuple[str, ...] | None = None
+    new: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run is: its whole epochs, and the sums of the one after them."""
+    """How far a run is: its whole epochs, the sums of the one after them, and the steps that were noted."""
 
     history: list[Epoch] = field(default_factory=list)
     sums: EpochSums = field(default_factory=lambda: EpochSums(1))
+    steps: list[Step] = field(default_factory=list)
 
     def __str__(self) -> str:
         if self.sums.steps:
@@ -99,6 +106,8 @@ class RunFolder:
         self.config_path = self.folder / "config.json"
         self.metrics_path = self.folder / "metrics.jsonl"
         self.checkpoint_path = self.folder / "checkpoint.safetensors"
+        self.best_path = self.folder / "best.safetensors"
+        self.tensorboard_path = self.folder / "tensorboard"
         self.curves_path = self.folder / "curves.png"
         self.weights_path = self.folder / "weights.safetensors"
         self.statistics_path = self.folder / "statistics.png"
@@ -149,9 +158,16 @@ class RunFolder:
 
     def start(self, record: RunRecord) -> None:
         """Writes config.json, after removing the other files of a run to be overwritten."""
-        paths = (self.weights_path, self.checkpoint_path, self.curves_path, self.statistics_path, self.metrics_path)
-        for old in paths:
+        for old in (
+            self.weights_path,
+            self.checkpoint_path,
+            self.best_path,
+            self.curves_path,
+            self.statistics_path,
+            self.metrics_path,
+        ):
             old.unlink(missing_ok=True)
+        shutil.rmtree(self.tensorboard_path, ignore_errors=True)
         self.write_record(record)
 
     def write_record(self, record: RunRecord) -> None:
@@ -177,18 +193,22 @@ class RunFolder:
                 tuple(values["own"]),
                 values["versions"],
                 values.get("diverged"),
+                None if values.get("class_names") is None else tuple(values["class_names"]),
+                tuple(values.get("new", ())),
             )
         except UserError as error:
             raise UserError(f"{self.config_path}: {error.problem}", error.remedy) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{self.config_path} is damaged ({error!r})", "train again") from error
 
-    def write_metrics(self, history: Sequence[Epoch]) -> None:
-        lines = "".join(json.dumps(_sign(asdict(row)), allow_nan=False) + "\n" for row in history)
+    def write_metrics(self, history: Sequence[Epoch], steps: Sequence[Step] = ()) -> None:
+        """A line a row: an epoch's after those of its steps."""
+        rows: list[Epoch | Step] = sorted([*steps, *history], key=lambda row: row.epoch)
+        lines = "".join(json.dumps(_sign(asdict(row)), allow_nan=False) + "\n" for row in rows)
         write_whole(self.metrics_path, lambda path: path.write_text(lines))
 
     def read_metrics(self) -> list[Epoch]:
-        """The rows of metrics.jsonl; none before the first epoch is done.
+        """The epochs of metrics.jsonl; none before the first is done.
 
         Raises:
           UserError: metrics.jsonl is damaged.
@@ -197,7 +217,8 @@ class RunFolder:
             return []
         try:
             lines = self.metrics_path.read_text(encoding="utf-8").split("\n")
-            rows = [Epoch(**_verify(line)) for line in lines[:-1]]
+            values = [_verify(line) for line in lines[:-1]]
+            rows = [Epoch(**row) for row in values if "step" not in row]
             if lines[-1] or [row.epoch for row in rows] != list(range(1, len(rows) + 1)):
                 raise ValueError("a line is missing")
         except UserError as error:
@@ -222,7 +243,11 @@ class RunFolder:
     def _read_position(self) -> Position:
         try:
             values = json.loads(read_metadata(self.checkpoint_path)["position"])
-            return Position([Epoch(**row) for row in values["history"]], EpochSums(**values["sums"]))
+            history, steps = (
+                [Epoch(**row) for row in values["history"]],
+                [Step(**row) for row in values.get("steps", ())],
+            )
+            return Position(history, EpochSums(**values["sums"]), steps)
         except (TypeError, KeyError) as error:
             problem = f"{self.checkpoint_path} is not a checkpoint of this version of zoo ({error!r})"
             raise UserError(problem, "continue it with the version that wrote it, or train again") from error
@@ -241,11 +266,14 @@ class RunFolder:
                 code="interrupted-run",
                 folder=self.folder,
             )
-        model = registry.create(record.config.model, num_classes=record.num_classes)
+        model = make_model(record.config, record.num_classes)
         key, tx, image_shape = jax.random.key(0), optax.identity(), record.preprocessing.image_shape
         shapes = jax.eval_shape(lambda key: create_train_state(model, key, tx, image_shape), key)
         path = self.weights_path if finished else self.checkpoint_path
-        variables = load_tree(path, shapes.variables, parts=None if finished else ("params", "batch_stats"))
+        averaged = "" if finished or record.config.ema_decay is None else "ema_"
+        template = {f"{averaged}{name}": shape for name, shape in shapes.variables.items()}
+        loaded = load_tree(path, template, parts=None if finished else template)
+        variables = {name.removeprefix(averaged): tree for name, tree in loaded.items()}
         history = self.read_metrics() if finished else self._read_position().history
         state = shapes.replace(**variables, key=key, step=jnp.zeros((), jnp.int32))
         return Trained(record, model, state, history, finished)

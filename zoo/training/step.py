@@ -26,12 +26,14 @@ from zoo.errors import UserError
 from zoo.losses import with_auxiliary
 from zoo.losses.inputs import cast_floating
 from zoo.norm import Statistics, StatisticsByLayer, batch_norm_options
-from zoo.training.state import TrainState, update_average
+from zoo.training.state import TrainState, update_averages
 
 Batch = Mapping[str, jax.Array | np.ndarray]
 Loss = Callable[..., jax.Array]  # (logits, labels) -> one loss per example
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 EvalStep = Callable[[TrainState, Batch], dict[str, jax.Array]]
+
+AUGMENT = 1  # folded into the step's key, which is dropout's
 
 
 def make_train_step(
@@ -39,6 +41,7 @@ def make_train_step(
     *,
     statistics: StatisticsByLayer | None = None,
     aux_weights: Mapping[str, float] | None = None,
+    augment: Callable[[jax.Array, Batch], Batch] | None = None,
 ) -> TrainStep:
     """A jitted `(state, batch) -> (state, metrics)` that donates the state it is given.
 
@@ -48,8 +51,8 @@ def make_train_step(
     The optimiser is told `value` (the loss), `grad`, and `value_fn` and `obj_fn` (the loss of other parameters on this
     batch), for those that want them: `optax.polyak_sgd`, `optax.lbfgs`, `optax.contrib.reduce_on_plateau`, ...
 
-    With `optax.MultiSteps(tx, k)` the parameters move at every k-th step, but the running statistics (and an average
-    of the parameters) at each: k times as far between two updates, of batches k times smaller. Where that matters,
+    With `optax.MultiSteps(tx, k)` the parameters move at every k-th step, but the running statistics (and averages, see
+    `ema_decay`) at each: k times as far between two updates, of batches k times smaller. Where that matters,
     freeze them with `statistics="running"`, or take exact ones after the training, by `zoo.recalibrate`, which do not
     depend on how the images were batched.
 
@@ -60,6 +63,8 @@ def make_train_step(
         `{"layer1_*": "running"}` freezes those whose path fits the shell pattern.
       aux_weights: factors of the losses of auxiliary heads by endpoint, by default the published ones of the model
         (`model.aux_weights`); `{}` trains without the heads.
+      augment: `(key, batch) -> batch`, the batch as the model and the loss take it, changed at random: at every step
+        by a key of its own. `zoo.data.make_augment` makes one.
 
     Raises:
       UserError: from the step: a pattern of `statistics` fits no normalisation of the model; the shapes of the batch,
@@ -73,8 +78,11 @@ def make_train_step(
         endpoints: dict[str, Any] = {"endpoints": tuple(heads)} if heads else {}
         if isinstance(statistics, Mapping):
             _check_patterns(statistics, state.batch_stats)
+        key = jax.random.fold_in(state.key, state.step)
+        if augment is not None:
+            batch = augment(jax.random.fold_in(key, AUGMENT), batch)
         image, labels, mask = _blank_padding(batch)
-        rngs = {"dropout": jax.random.fold_in(state.key, state.step)}
+        rngs = {"dropout": key}
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
             variables = {"params": params, "batch_stats": state.batch_stats}
@@ -97,7 +105,7 @@ def make_train_step(
             params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
-            ema_params=update_average(state, params),
+            **update_averages(state, params, batch_stats),
         )
         accuracy = sums["correct"] / jnp.maximum(sums["count"], 1)
         return new, {"loss": loss, "accuracy": accuracy, "count": sums["count"]}

@@ -4,5 +4,5 @@ from zoo.weights.conversion import convert, verify
 from zoo.weights.files import read, read_metadata, save, write_arrays
 from zoo.weights.key_maps import COUNTER, ZOO, layouts, slots
 from zoo.weights.loading import load, pretrained
-from zoo.weights.prediction import Prediction, find_preprocessing, predict
+from zoo.weights.prediction import Prediction, find_class_names, find_preprocessing, predict
 from zoo.weights.state_dict import from_torch, to_torch

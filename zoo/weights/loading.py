@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from zoo.data.preprocessing import parse_preprocessing
+from zoo.data.preprocessing import Preprocessing, parse_preprocessing
 from zoo.errors import UserError
 from zoo.models import registry
 from zoo.models.net import Net
+from zoo.models.variants import PublishedWeights
 from zoo.weights import hub
 from zoo.weights.files import PREPROCESSING, read, read_metadata
 from zoo.weights.inspection import Arrays, Shape, find_image_shape, find_shapes
@@ -104,6 +105,26 @@ def recognise_net(
     noted = read_metadata(path).get(PREPROCESSING)
     image_shape = parse_preprocessing(noted).image_shape if noted else find_image_shape(name, channels)
     return model.clone(num_classes=num_classes), new, image_shape
+
+
+def find_published(name: str, source: str | Path | None = None) -> PublishedWeights | None:
+    """The weights of the model's row, if it is they that `source` means."""
+    published = registry.variant(name).weights
+    return published if published and str(source or published.source) == published.source else None
+
+
+def find_noted_preprocessing(name: str, source: str | Path | None = None) -> Preprocessing | None:
+    """How pictures are prepared for weights, if their row, their file or their repository says it.
+
+    Raises:
+      UserError: what the file or the repository says is no preprocessing.
+    """
+    if published := find_published(name, source):
+        return published.preprocessing
+    if noted := read_metadata(find_weights(name, source)).get(PREPROCESSING):
+        return parse_preprocessing(noted)
+    card = hub.read_card(str(source)) if str(source).startswith(hub.PREFIX) else None
+    return None if card is None else card.preprocessing
 
 
 def find_weights(name: str, source: str | Path | None = None) -> Path:

@@ -11,14 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.data import PRESETS, Picture, Preprocessing, prepare_picture, read_picture
+from zoo.data import PRESETS, Picture, Preprocessing, imagenet_class_names, prepare_picture, read_picture
 from zoo.data.preprocessing import parse_preprocessing
 from zoo.errors import UserError
-from zoo.models import registry
 from zoo.models.net import Net
-from zoo.weights.files import PREPROCESSING, read_metadata
+from zoo.weights import hub
 from zoo.weights.key_maps import Variables
-from zoo.weights.loading import find_weights
+from zoo.weights.loading import find_noted_preprocessing, find_published, find_weights
 
 
 class Prediction(NamedTuple):
@@ -46,7 +45,8 @@ def predict(
       preprocessing: how the net wants them: `zoo.variant(name).weights.preprocessing`, or `find_preprocessing`. Where
         it is for RGB and the net takes one channel (`grayscale=True` of `zoo.load`), pictures become grey and are
         standardised by the average of its three means and of its three deviations.
-      labels: names of the classes (`zoo.data.read_class_names`); without them a class is called by its number.
+      labels: names of the classes (`find_class_names`, `zoo.data.read_class_names`); without them a class is called by
+        its number.
       top: how many classes.
       batch_size: how many pictures at once.
 
@@ -109,7 +109,7 @@ def _fit_channels(apply: Callable[..., jax.Array], variables: Variables, preproc
 
 
 def find_preprocessing(name: str, source: str | Path | None = None, given: str | None = None) -> Preprocessing:
-    """How pictures are prepared for weights: as given, as their file says, or as the model's row says.
+    """How pictures are prepared for weights: as given, or as their row, their file or their repository says.
 
     Args:
       name: the model.
@@ -119,12 +119,29 @@ def find_preprocessing(name: str, source: str | Path | None = None, given: str |
     Raises:
       UserError: none of them says it.
     """
-    published = registry.variant(name).weights
-    if given is None and published and str(source or published.source) == published.source:
-        return published.preprocessing
-    path = find_weights(name, source)
-    noted = given or read_metadata(path).get(PREPROCESSING)
+    if given is not None:
+        return parse_preprocessing(given)
+    noted = find_noted_preprocessing(name, source)
     if noted is None:
-        problem = f"{path} does not say how its pictures are prepared"
+        problem = f"{find_weights(name, source)} does not say how its pictures are prepared"
         raise UserError(problem, f"pass preprocessing: {', '.join(PRESETS)} or JSON", code="no-preprocessing")
-    return parse_preprocessing(noted)
+    return noted
+
+
+def find_class_names(name: str, source: str | Path | None = None) -> tuple[str, ...] | None:
+    """The names of the classes that weights know: ImageNet's for published ones, else what their repository says.
+
+    Args:
+      name: the model.
+      source: of the weights, as in `zoo.load`.
+
+    Raises:
+      UserError: what the repository says are no names.
+
+    >>> find_class_names("resnet50")[285]
+    'Egyptian cat'
+    """
+    if find_published(name, source):
+        return imagenet_class_names()
+    card = hub.read_card(str(source)) if str(source).startswith(hub.PREFIX) else None
+    return None if card is None else card.class_names
