@@ -45,7 +45,12 @@ def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, count_
     return nn.avg_pool(x, (window, window), (stride, stride), edges, count_include_pad)
 
 
-LAYERS = {"Conv": conv, "BatchNorm": BatchNorm, "max_pool": max_pool, "avg_pool": avg_pool}
+def add_relu(x: jax.Array, y: jax.Array) -> jax.Array:
+    """As two operations."""
+    return nn.relu(x + y)
+
+
+LAYERS = {"Conv": conv, "BatchNorm": BatchNorm, "max_pool": max_pool, "avg_pool": avg_pool, "add_relu": add_relu}
 
 
 def models_of(replaced: Mapping[str, Any] = LAYERS) -> ModuleType:

@@ -13,6 +13,8 @@ def add_relu(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 @add_relu.defjvp
-def _add_relu_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+def _add_relu_jvp(
+    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     z, (dx, dy) = add_relu(*primals), tangents
     return z, jnp.where(z > 0, materialise(dx + dy), jnp.zeros((), z.dtype))

@@ -5,10 +5,9 @@ Means are summed in float32 at least and rounded once. Height and width may be u
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,10 +45,12 @@ def _reduce_windows(
 
     def by_windows(x: jax.Array) -> jax.Array:
         zero = np.asarray(start, x.dtype)  # not traced, or the sum has no gradient
-        return lax.reduce_window(x, zero, reduce, (1, window, window, 1), (1, stride, stride, 1), ((0, 0), *edges, (0, 0)))
+        return lax.reduce_window(
+            x, zero, reduce, (1, window, window, 1), (1, stride, stride, 1), ((0, 0), *edges, (0, 0))
+        )
 
     def by_pixels(x: jax.Array) -> jax.Array:
-        return functools.reduce(reduce, _pixels(x, window, stride, edges, start))
+        return materialise(functools.reduce(reduce, _pixels(x, window, stride, edges, start)))
 
     return by_windows(x) if window > LARGEST else lax.platform_dependent(x, cpu=by_pixels, default=by_windows)
 
@@ -75,9 +76,7 @@ def _max_pool_jvp(
     return y, materialise(dy.astype(y.dtype))
 
 
-def _choose_pixels(
-    x: jax.Array, y: jax.Array, window: int, stride: int, edges: Edges, *, nans: bool
-) -> jax.Array:
+def _choose_pixels(x: jax.Array, y: jax.Array, window: int, stride: int, edges: Edges, *, nans: bool) -> jax.Array:
     """For each window the number of its first pixel that equals y, and with `nans` of the last NaN if y is one."""
     chosen = jnp.full(y.shape, -1, jnp.int16)
     for number, pixel in reversed([*enumerate(_pixels(x, window, stride, edges, jnp.nan))]):  # padding equals nothing
@@ -108,14 +107,14 @@ def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, count_
     wide = widen(x)
     sums = _reduce_windows(wide, 0, lax.add, window, stride, edges)
     if count_include_pad or not padding:
-        return materialise((sums / float(window**2)).astype(x.dtype))
+        return (sums / float(window**2)).astype(x.dtype)
 
     def count(n: int, windows: int) -> jax.Array:
         start = jnp.arange(windows) * stride - padding
         return (jnp.minimum(start + window, n) - jnp.maximum(start, 0)).astype(wide.dtype)
 
     rows, columns = map(count, x.shape[1:3], sums.shape[1:3])
-    return materialise((sums / (rows.reshape(1, -1, 1, 1) * columns.reshape(1, 1, -1, 1))).astype(x.dtype))
+    return (sums / (rows.reshape(1, -1, 1, 1) * columns.reshape(1, 1, -1, 1))).astype(x.dtype)
 
 
 def adaptive_avg_pool(x: jax.Array, size: Pair) -> jax.Array:
