@@ -34,3 +34,9 @@ def at_width(monkeypatch):
         return streams["stdout"], streams["stderr"]
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def own_memory(monkeypatch):
+    """The tests' process gives its memory back, whatever the command would do with a process of its own."""
+    monkeypatch.setattr("zoo.training.memory.LIBRARY", None)

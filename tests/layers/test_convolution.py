@@ -1,11 +1,13 @@
-"""Convolution: the product of matrices that a 1x1 is, against the general one."""
+"""Convolution: the product of matrices that a 1x1 is, and chunks of groups, against the general one."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from zoo.layers import Conv
+from zoo.layers.convolution import convolve, convolve_groups
 
 rng = np.random.default_rng(0)
 
@@ -34,3 +36,41 @@ def test_one_by_one_convolution_equals_the_general_one(stride, padding):
         x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=layout
     ) + bias.reshape(1, 1, 1, -1)
     np.testing.assert_allclose(conv.apply(variables, x), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("groups", "inputs", "features", "stride"),
+    [
+        (32, 128, 128, 1),
+        (32, 1024, 1024, 2),
+        (64, 256, 256, 1),
+        (2, 48, 96, 1),
+        (8, 512, 256, 1),
+        (3, 12, 24, 2),
+        (10, 40, 40, 1),
+    ],
+)
+def test_chunks_of_groups_are_the_grouped_convolution_forward_and_backward(groups, inputs, features, stride):
+    with jax.enable_x64(True):
+        x = jnp.asarray(rng.normal(size=(2, 5, 4, inputs)))
+        kernel = jnp.asarray(rng.normal(size=(3, 3, inputs // groups, features)))
+
+        def value_and_gradients(function):
+            call = jax.jit(lambda x, kernel: function(x, kernel, stride, [(1, 1), (1, 1)], groups))
+            y, back = jax.vjp(call, x, kernel)
+            return y, *back(jnp.cos(y))
+
+        pairs = zip(value_and_gradients(convolve_groups), value_and_gradients(convolve), strict=True)
+        for mine, general in pairs:
+            np.testing.assert_allclose(mine, general, rtol=1e-12, atol=1e-12)
+
+
+def test_groups_are_chunks_on_a_cpu_alone():
+    x, kernel = jnp.ones((1, 4, 4, 128)), jnp.ones((3, 3, 4, 128))
+
+    def convolve_32(x, kernel):
+        return convolve_groups(x, kernel, 1, [(1, 1), (1, 1)], 32)
+
+    for platform, count in (("cpu", 4), ("cuda", 1), ("tpu", 1)):
+        text = jax.export.export(jax.jit(convolve_32), platforms=[platform])(x, kernel).mlir_module()
+        assert text.count("stablehlo.convolution") == count

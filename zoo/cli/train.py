@@ -16,6 +16,7 @@ from zoo.cli.runs import NO_PLOT, RunPath, write_results
 from zoo.cli.terminal import describe, make_table, write
 from zoo.data import SOURCES
 from zoo.training import RunFolder, TrainConfig
+from zoo.training.memory import keep_freed_memory
 from zoo.training.preparation import PUBLISHED
 from zoo.training.recipe_files import show_recipe
 
@@ -124,6 +125,7 @@ def _list_typed(config: TrainConfig) -> dict[str, Any]:
 
 def _show_training(folder: Path, epochs: int, start: Callable[..., training.Result]) -> None:
     """Runs `fit` or `resume` behind the progress bar, then says what came of it."""
+    keep_freed_memory()
     run = RunFolder(folder)
     try:
         with ProgressDisplay(epochs) as display:

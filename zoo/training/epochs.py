@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import jax
+from jax.stages import Compiled
 
 from zoo import plots
 from zoo.data import Splits, batches, make_augment
@@ -20,13 +21,14 @@ from zoo.data.preprocessing import format_preprocessing
 from zoo.errors import UserError
 from zoo.norm import Statistics, compare_statistics
 from zoo.training.checkpoint import list_nonfinite, load_tree, save_tree
+from zoo.training.compilation import TrainStep
 from zoo.training.interrupts import hold_interrupts
 from zoo.training.metrics import Epoch, EpochSums, Progress, Step, evaluate, find_best
 from zoo.training.optimiser import make_schedule
 from zoo.training.recipe import find_aux_weights, make_loss
 from zoo.training.run_folder import Position, RunFolder, RunRecord
 from zoo.training.state import TrainState
-from zoo.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
+from zoo.training.step import EvalStep, make_eval_step, make_train_step
 from zoo.training.tensorboard import TensorBoard
 from zoo.weights import save
 from zoo.weights.files import PREPROCESSING
@@ -144,9 +146,9 @@ class Training:
     def _write_metrics(self) -> None:
         self.run.write_metrics(self.position.history, self.position.steps)
 
-    def _compile(self, step: TrainStep) -> TrainStep:
+    def _compile(self, step: TrainStep) -> Compiled:
         """The step for batches of the one shape they all have, so that no step's time has compilation in it."""
-        return jax.jit(step, donate_argnums=0).lower(self.state, next(self._draw_batches())).compile()
+        return step.lower(self.state, next(self._draw_batches())).compile()
 
     def _draw_batches(self, start: int = 0) -> Iterator[dict[str, Any]]:
         config = self.config
@@ -159,7 +161,7 @@ class Training:
             augmentation=config.augmentation,
         )
 
-    def _train_epoch(self, step: TrainStep) -> None:
+    def _train_epoch(self, step: Compiled) -> None:
         """What is to come of one pass over the training images."""
         drawn = self._draw_batches(self.position.sums.steps)
         batch = next(drawn, None)

@@ -26,11 +26,10 @@ from zoo.errors import UserError
 from zoo.losses import with_auxiliary
 from zoo.losses.inputs import cast_floating
 from zoo.norm import Statistics, StatisticsByLayer, batch_norm_options
+from zoo.training.compilation import Batch, TrainStep
 from zoo.training.state import TrainState, update_averages
 
-Batch = Mapping[str, jax.Array | np.ndarray]
 Loss = Callable[..., jax.Array]  # (logits, labels) -> one loss per example
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 EvalStep = Callable[[TrainState, Batch], dict[str, jax.Array]]
 
 AUGMENT = 1  # folded into the step's key, which is dropout's
@@ -72,7 +71,7 @@ def make_train_step(
       TypeError: from the step: `loss_fn` returns something else than floating-point numbers, or `mask` is not boolean.
     """
 
-    @partial(jax.jit, donate_argnums=0)
+    @TrainStep
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         heads = getattr(state.model, "aux_weights", {}) if aux_weights is None else aux_weights
         endpoints: dict[str, Any] = {"endpoints": tuple(heads)} if heads else {}
