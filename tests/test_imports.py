@@ -17,7 +17,7 @@ FLOORS = [
     {"norm"},
     {"models"},
     {"weights"},
-    {"plots"},
+    {"plots", "explain"},
     {"training"},
     {"bench"},
     {"cli"},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
 
-    from zoo import data, errors, layers, losses, models, norm, training, weights
+    from zoo import data, errors, explain, layers, losses, models, norm, training, weights
     from zoo.models import create, list_models, variant
     from zoo.norm import (
         BatchNorm,
@@ -35,6 +35,7 @@ __all__ = [
     "create_train_state",
     "data",
     "errors",
+    "explain",
     "fit",
     "fold",
     "from_torch",

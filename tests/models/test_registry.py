@@ -122,6 +122,30 @@ def test_smallest_size_works_and_one_pixel_less_is_refused(name):
             traced(name, model.min_size - 1)
 
 
+def test_models_with_published_weights_are_listed_alone():
+    assert zoo.list_models(pretrained=True) == [name for name in zoo.list_models() if zoo.variant(name).weights]
+    assert zoo.list_models("wide_*", pretrained=True) == ["wide_resnet50_2", "wide_resnet101_2"]
+    assert zoo.list_models("resnet20", pretrained=True) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "top1", "top5", "resized"),  # torchvision 0.28, IMAGENET1K_V1 of each
+    [
+        ("resnext50_32x4d", 77.618, 93.698, 256),
+        ("resnext101_32x8d", 79.312, 94.526, 256),
+        ("resnext101_64x4d", 83.246, 96.454, 232),
+        ("wide_resnet50_2", 78.468, 94.086, 256),
+        ("wide_resnet101_2", 78.848, 94.284, 256),
+    ],
+)
+def test_published_figures_are_torchvision_s_on_pictures_of_its_size(name, top1, top5, resized):
+    weights = zoo.variant(name).weights
+    assert weights.source == f"hf:timm/{name}.tv_in1k"
+    assert (weights.top1, weights.top5) == (pytest.approx(top1, abs=0.0051), pytest.approx(top5, abs=0.0051))
+    assert weights.preprocessing.resized_shape(500, 500) == (resized, resized)
+    assert weights.preprocessing.image_shape == (224, 224, 3)
+
+
 def test_names_are_listed_in_natural_order_and_matched_by_shell_patterns():
     names = zoo.list_models("resnet*")
     assert names.index("resnet50") < names.index("resnet101")

@@ -45,17 +45,20 @@ _ROWS: dict[str, tuple[ModuleType, Variant]] = {
 }
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """Names that match a shell pattern, in natural order.
+def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
+    """Names that match a shell pattern, in natural order; of those with published weights alone if `pretrained`.
 
     >>> list_models("resnet?[02]")
     ['resnet20', 'resnet32', 'resnet50']
+    >>> list_models("resnet?[02]", pretrained=True)
+    ['resnet50']
     """
 
     def split_digits(name: str) -> list[tuple[int, str]]:
         return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
-    return sorted(fnmatch.filter(_ROWS, pattern), key=split_digits)
+    names = (name for name in fnmatch.filter(_ROWS, pattern) if not pretrained or _ROWS[name][1].weights)
+    return sorted(names, key=split_digits)
 
 
 def variant(name: str) -> Variant:

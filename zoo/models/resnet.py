@@ -133,12 +133,25 @@ VARIANTS = {
     "resnet101": V15(net(Bottleneck, 3, 4, 23, 3), 44_549_160, 7_801_405_440, weights=tv("resnet101", 77.37, 93.55)),
     "resnet152": V15(net(Bottleneck, 3, 8, 36, 3), 60_192_808, 11_513_626_624, weights=tv("resnet152", 78.31, 94.05)),
     "resnet50_v1": ROW(net(STRIDED_1X1, 3, 4, 6, 3), 25_557_032, 3_857_973_248, reference="pytorchcv"),
-    "wide_resnet50_2": WIDE(net(grouped(1, 128), 3, 4, 6, 3), 68_883_240, 11_398_021_120),
-    "wide_resnet101_2": WIDE(net(grouped(1, 128), 3, 4, 23, 3), 126_886_696, 22_753_050_624),
-    "resnext50_32x4d": RESNEXT(net(grouped(32, 4), 3, 4, 6, 3), 25_028_904, 4_230_479_872),
+    "wide_resnet50_2": WIDE(
+        net(grouped(1, 128), 3, 4, 6, 3), 68_883_240, 11_398_021_120, weights=tv("wide_resnet50_2", 78.47, 94.09)
+    ),
+    "wide_resnet101_2": WIDE(
+        net(grouped(1, 128), 3, 4, 23, 3), 126_886_696, 22_753_050_624, weights=tv("wide_resnet101_2", 78.85, 94.28)
+    ),
+    "resnext50_32x4d": RESNEXT(
+        net(grouped(32, 4), 3, 4, 6, 3), 25_028_904, 4_230_479_872, weights=tv("resnext50_32x4d", 77.62, 93.70)
+    ),
     "resnext101_32x4d": RESNEXT(net(grouped(32, 4), 3, 4, 23, 3), 44_177_704, 7_969_996_800, reference="timm"),
-    "resnext101_32x8d": RESNEXT(net(grouped(32, 8), 3, 4, 23, 3), 88_791_336, 16_414_015_488),
-    "resnext101_64x4d": RESNEXT(net(grouped(64, 4), 3, 4, 23, 3), 83_455_272, 15_460_270_080),
+    "resnext101_32x8d": RESNEXT(
+        net(grouped(32, 8), 3, 4, 23, 3), 88_791_336, 16_414_015_488, weights=tv("resnext101_32x8d", 79.31, 94.53)
+    ),
+    "resnext101_64x4d": RESNEXT(
+        net(grouped(64, 4), 3, 4, 23, 3),
+        83_455_272,
+        15_460_270_080,
+        weights=tv("resnext101_64x4d", 83.25, 96.45, resize=232),
+    ),
     "resnet20": CIFAR(cifar(PADDED, 3), 269_722, 40_551_040),
     "resnet32": CIFAR(cifar(PADDED, 5), 464_154, 68_862_592),
     "resnet44": CIFAR(cifar(PADDED, 7), 658_586, 97_174_144),

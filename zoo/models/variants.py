@@ -26,9 +26,9 @@ class PublishedWeights:
     top5: float | None = None
 
 
-def torchvision_weights(name: str, top1: float, top5: float) -> PublishedWeights:
-    """torchvision's first weights, as republished in safetensors."""
-    return PublishedWeights(f"hf:timm/{name}.tv_in1k", Preprocessing(), top1, top5)
+def torchvision_weights(name: str, top1: float, top5: float, *, resize: int = 256) -> PublishedWeights:
+    """torchvision's first weights, as republished in safetensors; tested at 224 pixels of so many."""
+    return PublishedWeights(f"hf:timm/{name}.tv_in1k", Preprocessing(224, 224 / resize), top1, top5)
 
 
 @dataclass(frozen=True)

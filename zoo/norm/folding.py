@@ -158,8 +158,9 @@ def _search(jaxpr: Jaxpr, feeds: dict[str, str], unfoldable: dict[str, str]) -> 
 
 
 def _operation(equation: JaxprEqn) -> str:
-    """Name of the last operation, under the names of jit and of custom derivatives."""
-    inner: Any = equation.params.get("call_jaxpr", equation.params.get("jaxpr"))
+    """Name of the last operation, under the names of jit, of custom derivatives and of a choice by platform."""
+    *_, default = equation.params.get("branches", [None])
+    inner: Any = equation.params.get("call_jaxpr", equation.params.get("jaxpr", default))
     return _operation(inner.eqns[-1]) if getattr(inner, "eqns", None) else equation.primitive.name
 
 

@@ -1,6 +1,7 @@
 """Training: the pure steps, and the loop that makes run folders."""
 
 from zoo.training.epochs import Result
+from zoo.training.evaluation import Answers, evaluate_classes
 from zoo.training.loop import fit, resume
 from zoo.training.metrics import Epoch, Progress, Step, evaluate
 from zoo.training.optimiser import make_optimizer, make_schedule

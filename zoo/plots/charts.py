@@ -1,29 +1,29 @@
-"""Every plot that zoo draws, by matplotlib (the extra `plot`), in one style: a page wide, and no taller than one."""
+"""Numbers as lines, points and bars: curves of a training, statistics of its layers, speeds of a benchmark."""
 
 import math
 import statistics
-import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
-from numpy.typing import ArrayLike
+from typing import TYPE_CHECKING
 
 from zoo.norm import LayerStatistics
-from zoo.weights.files import write_whole
+from zoo.plots.style import (
+    BATCH,
+    GREY,
+    INK,
+    NAMED,
+    RUNNING,
+    TALLEST,
+    make_figure,
+    place_legend,
+    scale_log,
+    style_axes,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-GREY, RUNNING, BATCH = "#6b7280", "#c2410c", "#3b82f6"
-INK, FAINT = "#1f2937", "#e5e7eb"
 PEERS = "#1e3a8a", "#3b82f6", "#93c5fd", "#6b7280", "#d1d5db"  # bars beside zoo's
-WIDTH, TALLEST = 8.3, 11.0  # inches
 MARKED = 15  # epochs whose points are marked
-NAMED = 60  # layers whose names fit below each other
 
 
 def plot_curves(history: Sequence[Mapping[str, float]], *, title: str) -> "Figure":
@@ -52,27 +52,27 @@ def plot_curves(history: Sequence[Mapping[str, float]], *, title: str) -> "Figur
         lines += [("test_{}_batch", "test, batch statistics", BATCH, "-", 2.8)]
         lines += [("test_{}_running", "test, running statistics", RUNNING, "-", 1.3)]
     distances = [row.get("statistics_distance") for row in history]  # runs of an older version have none
-    figure = _make_figure(title, height=3.7)
+    figure = make_figure(title, height=3.7)
     losses, accuracies, *apart = figure.subplots(1, 2 if None in distances else 3)
     for axes, quantity, scale in ((losses, "loss", 1), (accuracies, "accuracy", 100)):
         for field, label, colour, style, width in lines:
             scaled = [scale * value for value in values(field.format(quantity))]
             (line,) = axes.plot(values("epoch"), scaled, style, color=colour, label=label, linewidth=width)
             line.set(marker="o" if len(history) <= MARKED else "", markersize=width + 2)
-        _style_axes(axes, quantity if scale == 1 else f"{quantity}, %", grid="y")
+        style_axes(axes, quantity if scale == 1 else f"{quantity}, %", grid="y")
     for axes in apart:
         (line,) = axes.plot(values("epoch"), distances, "-", color=INK, linewidth=1.3, label="batch from running means")
         line.set(marker="o" if len(history) <= MARKED else "", markersize=3.3)
-        _style_axes(axes, "distance, in running deviations", grid="y")
+        style_axes(axes, "distance, in running deviations", grid="y")
         axes.set_ylim(bottom=0)
     for axes in figure.axes:
         axes.set_xlim(history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch", fontsize=9, color=INK)
-    _scale_log(losses.yaxis, [value for field, *_ in lines for value in values(field.format("loss"))])
+    scale_log(losses.yaxis, [value for field, *_ in lines for value in values(field.format("loss"))])
     low, high = accuracies.get_ylim()
     accuracies.set_ylim(min(low, high - 5), max(high, low + 5))  # tenths of a per cent are no news
-    _place_legend(figure, losses, *apart)
+    place_legend(figure, losses, *apart)
     return figure
 
 
@@ -82,7 +82,7 @@ def plot_statistics(rows: Sequence[LayerStatistics], *, title: str) -> "Figure":
     Raises:
       ModuleNotFoundError: matplotlib is not installed.
     """
-    figure = _make_figure(title, height=min(TALLEST, 2.0 + 0.16 * len(rows)))
+    figure = make_figure(title, height=min(TALLEST, 2.0 + 0.16 * len(rows)))
     means, variances = figure.subplots(1, 2, sharey=True)
     layers, every = range(len(rows)), math.ceil(len(rows) / NAMED)
     size = 5 if every == 1 else 3
@@ -94,14 +94,14 @@ def plot_statistics(rows: Sequence[LayerStatistics], *, title: str) -> "Figure":
     ):
         axes.plot(points, layers, "o", color=colour, markersize=size, label=label, clip_on=False)
         axes.hlines(layers, low, high, color=colour, alpha=0.4, linewidth=1.2, label=extent)
-    _style_axes(means, "batch mean - running mean, in running deviations", grid="x")
+    style_axes(means, "batch mean - running mean, in running deviations", grid="x")
     means.set_xlim(left=0)
     means.set_yticks(layers[::every], [row.layer for row in rows[::every]], fontsize=7, parse_math=False)
     means.set_ylim(len(rows) - 0.5, -0.5)  # the first layer on top
-    _style_axes(variances, "batch variance / running variance", grid="x")
+    style_axes(variances, "batch variance / running variance", grid="x")
     variances.axvline(1, color=INK, linewidth=0.8, zorder=1)
-    _scale_log(variances.xaxis, [*lowest, *highest])
-    _place_legend(figure, means, variances)
+    scale_log(variances.xaxis, [*lowest, *highest])
+    place_legend(figure, means, variances)
     return figure
 
 
@@ -113,7 +113,7 @@ def plot_benchmark(speeds: Mapping[str, Mapping[str, float]], *, title: str) -> 
     """
     contestants = list(dict.fromkeys(name for row in speeds.values() for name in row))
     bars = [(model, name) for model, row in speeds.items() for name in contestants if name in row]
-    figure = _make_figure(title, height=min(TALLEST, 1.2 + 0.2 * len(bars) + 0.1 * len(speeds)))
+    figure = make_figure(title, height=min(TALLEST, 1.2 + 0.2 * len(bars) + 0.1 * len(speeds)))
     axes = figure.subplots()
     heights = {(model, name): i + 0.6 * list(speeds).index(model) for i, (model, name) in enumerate(bars)}
     for number, contestant in enumerate(contestants):
@@ -128,71 +128,6 @@ def plot_benchmark(speeds: Mapping[str, Mapping[str, float]], *, title: str) -> 
     axes.invert_yaxis()  # the first net on top
     axes.axvline(1, color=INK, linewidth=0.8, zorder=0.9)  # behind the bars
     axes.margins(x=0.1, y=0.02)
-    _style_axes(axes, "speed as a multiple of zoo's, with images/s", grid="x")
-    _place_legend(figure, axes)
+    style_axes(axes, "speed as a multiple of zoo's, with images/s", grid="x")
+    place_legend(figure, axes)
     return figure
-
-
-def plot_augmentations(examples: Mapping[str, ArrayLike], *, title: str) -> "Figure":
-    """A strip of images `[n, H, W, C]` from 0 to 1 for each name (`zoo.data.augmentation.show_augmentations`).
-
-    Raises:
-      ModuleNotFoundError: matplotlib is not installed.
-    """
-    count, height, width, _ = np.shape(next(iter(examples.values())))
-    figure = _make_figure(title, height=min(TALLEST, 0.4 + len(examples) * (0.2 + WIDTH / count * height / width)))
-    strips = figure.subplots(len(examples), 1, squeeze=False)[:, 0]
-    gap = max(1, width // 24)
-    for axes, (name, images) in zip(strips, examples.items(), strict=True):
-        framed = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=1)  # white between them
-        strip = np.concatenate(framed, axis=1)[:, :-gap]
-        axes.imshow(np.broadcast_to(strip, (*strip.shape[:2], 3)), interpolation="antialiased")
-        axes.set_title(name, loc="left", fontsize=8, color=INK, pad=2)
-        axes.set_axis_off()
-    return figure
-
-
-def write_plot(figure: "Figure", path: Path) -> None:
-    """The figure as a PNG, whole or not at all."""
-    write_whole(path, lambda part: figure.savefig(part, format="png"))
-
-
-def _make_figure(title: str, *, height: float) -> "Figure":
-    """An empty figure; its height is in inches."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), dpi=200, layout="constrained")
-    lines = textwrap.fill(title, 90)
-    figure.suptitle(lines, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK, parse_math=False)
-    return figure
-
-
-def _style_axes(axes: "Axes", title: str, *, grid: Literal["x", "y"]) -> None:
-    axes.set_title(title, loc="left", fontsize=9, color=INK)
-    axes.grid(axis=grid, color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(FAINT)
-    axes.tick_params(length=0, colors=INK, labelsize=8)
-
-
-def _place_legend(figure: "Figure", *axes: "Axes") -> None:
-    """Below the plots, where no line runs."""
-    entries = [entry for one in axes for entry in zip(*one.get_legend_handles_labels(), strict=True)]
-    handles, labels = zip(*entries, strict=True)
-    style = {"frameon": False, "fontsize": 8, "labelcolor": INK, "borderpad": 0.0}
-    figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), **style)
-
-
-def _scale_log(axis: "Axis", values: Sequence[float]) -> None:
-    """A logarithmic scale with a few plain numbers on it, whatever it spans, if `values` have logarithms."""
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
-
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite or min(finite) <= 0:
-        return
-    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
-    span = max(finite) / min(finite)
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 200 else (1,)) if span > 8 else MaxNLocator(6))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_locator(NullLocator())
