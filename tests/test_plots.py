@@ -223,3 +223,64 @@ def test_a_benchmark_fits_a_page_and_its_labels_its_axes(count):
 def test_without_zoo_the_fastest_is_the_measure():
     (axes,) = plots.plot_benchmark({"resnet50": {"flax": 2.0, "torch": 4.0}}, title="training step").axes
     assert {bars.get_label(): bars[0].get_width() for bars in axes.containers} == {"flax": 0.5, "torch": 1}
+
+
+@pytest.mark.parametrize("count", [2, 10, 37, 300])
+def test_a_confusion_matrix_shows_shares_of_each_class_and_its_counts_where_there_is_room(count):
+    counts = np.random.default_rng(0).integers(0, 30, (count, count))
+    counts[1] = 0  # a class without images
+    names = [r"a name of $\x$ that is much longer than it should be"] + [f"class {i}" for i in range(1, count)]
+    figure = plots.plot_confusion(counts, names, title="a run")
+    renderer = drawn(figure)
+    (axes,) = figure.axes
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    np.testing.assert_allclose(axes.images[0].get_array(), shares)
+    written = {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts}
+    if count <= 20:
+        assert written == {place: str(n) for place, n in np.ndenumerate(counts) if n}
+    else:
+        assert not written
+    width, height = figure.get_size_inches()
+    assert (width, height) == (pytest.approx(8.3), pytest.approx(min(height, 11.7)))
+    labels = [label.get_window_extent(renderer) for label in axes.get_yticklabels()]
+    assert all(lower.y1 <= upper.y0 + 1 for upper, lower in itertools.pairwise(labels))
+    assert axes.get_tightbbox(renderer).x0 >= 0
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (60, 40, 3)])
+@pytest.mark.parametrize("count", [1, 24])
+def test_mistakes_are_thumbnails_above_their_captions_on_one_page(count, shape):
+    images = np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
+    captions = [f"{i} % sure: an animal with a long name\nis $a$" for i in range(count)]
+    figure = plots.plot_mistakes(images, captions, title="a run")
+    renderer = drawn(figure)
+    shown = [axes for axes in figure.axes if axes.images]
+    assert len(shown) == count
+    for axes, image, caption in zip(shown, images, captions, strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), np.broadcast_to(image, (*shape[:2], 3)))
+        (text,) = axes.texts
+        assert text.get_text().split("\n")[1] == caption.split("\n")[1]
+    assert figure.get_size_inches()[1] <= 11.7
+    places = [text.get_window_extent(renderer) for axes in shown for text in axes.texts]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(places, 2))
+    assert not any(axes.bbox.overlaps(place) for axes in shown for place in places)
+
+
+def test_an_explanation_lays_each_map_over_the_photograph_and_shows_the_filters_below():
+    random = np.random.default_rng(0)
+    image, filters = random.integers(0, 256, (30, 20, 3), np.uint8), random.normal(size=(20, 3, 3, 3))
+    maps = {"cat, 90 %": random.random((3, 2)), "dog, 5 %": np.zeros((3, 2))}
+    figure = plots.plot_explanation(image, maps, filters, title="a photograph")
+    drawn(figure)
+    plain, cat, dog, *rest = figure.axes
+    np.testing.assert_array_equal(plain.images[0].get_array(), image)
+    assert [axes.get_title(loc="left") for axes in (cat, dog)] == list(maps)
+    np.testing.assert_allclose(cat.images[1].get_array(), maps["cat, 90 %"] / maps["cat, 90 %"].max())
+    assert cat.images[1].get_extent() == list(cat.images[0].get_extent())
+    np.testing.assert_array_equal(dog.images[1].get_array(), 0)
+    assert cat.images[1].cmap(0.0)[3] == 0, "where nothing is seen the photograph is clear"
+    shown = [axes.images[0].get_array() for axes in rest if axes.images]
+    assert len(shown) == 20
+    np.testing.assert_allclose(shown[7], 0.5 + filters[7] / (2 * np.abs(filters[7]).max()))
+    for few in (None, random.normal(size=(500, 8, 8, 1))):
+        assert plots.plot_explanation(image, maps, few, title="a photograph").get_size_inches()[1] <= 11.7

@@ -1,17 +1,24 @@
 """The README says what the project shows."""
 
 import json
+import re
+import shlex
+from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import skimage.data
 from PIL import Image
 
 import zoo
+from tests.support.hub import make_repository
 from tests.support.proof import PROOFS
 from tools import write_model_table
+from zoo.cli import main as cli
+from zoo.models import registry, resnet
 
 
 def test_table_of_models_is_the_one_the_command_writes():
@@ -66,3 +73,64 @@ def test_example_with_weights_pictures_and_one_s_own_images_runs(tmp_path, monke
     assert [len(best) for best in names["best_five_of_each"]] == [5, 5]
     assert names["model"].num_classes == 2
     assert (tmp_path / "runs" / "mine" / "weights.safetensors").exists()
+
+
+def make_pets(folder):
+    """JPEGs of three kinds: parts of two of scikit-image's photographs, and shipped digits as ink on paper."""
+    random = np.random.default_rng(0)
+    photographs = {"cat": skimage.data.chelsea(), "coffee": skimage.data.coffee()}
+    digits = zoo.data.load("digits").train.images[..., 0]
+
+    def draw(name):
+        if name == "digit":
+            return Image.fromarray(255 - digits[random.integers(len(digits))]).resize((50, 60))
+        height, width, _ = photographs[name].shape
+        top, left = random.integers(0, height - 200), random.integers(0, width - 240)
+        return Image.fromarray(photographs[name][top : top + 200, left : left + 240]).resize((60, 50))
+
+    for name in (*photographs, "digit"):
+        (folder / name).mkdir(parents=True)
+        for i in range(40):
+            draw(name).save(folder / name / f"{i}.jpg")
+    return draw
+
+
+def test_a_folder_of_photographs_becomes_a_named_prediction_by_the_readme_s_words(tmp_path, monkeypatch, capsys):
+    """With a ResNet of 8 layers under the name of the ResNet-50, whose weights on the hub are made here."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("zoo.training.memory.LIBRARY", None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    published = replace(zoo.variant("resnet50").weights, preprocessing=zoo.data.Preprocessing(32))
+    row = resnet.CIFAR(resnet.cifar(resnet.PADDED, 1), 0, 0, weights=published)
+    monkeypatch.setitem(registry._ROWS, "resnet50", (resnet, row))
+    variables = jax.jit(partial(row.make().init, train=False))(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    repository = make_repository(tmp_path / "hub", published.source.removeprefix("hf:"))
+    zoo.save(repository / "model.safetensors", variables, name="resnet50")
+
+    draw = make_pets(tmp_path / "pets")
+    draw("coffee").save("holiday.jpg")
+    (tmp_path / "photos").mkdir()
+    for name in ("cat", "digit"):
+        draw(name).save(tmp_path / "photos" / f"{name}.jpg")
+    (commands,) = (block for block in blocks("sh") if "folder:pets" in block)
+    printed = {}
+    for line in commands.splitlines():
+        _, *words = shlex.split(line, comments=True)
+        assert cli.main(words) == 0, line
+        printed[words[0]] = capsys.readouterr()
+    assert "fc is new, for 3 classes" in printed["train"].err
+    assert re.search(r"^digit +8 +", printed["eval"].out, re.MULTILINE)
+    assert re.findall(r"^(\S+)\n +\d+\.\d %  (\w+)$", printed["predict"].out, re.MULTILINE) == [
+        ("holiday.jpg", "coffee"),
+        ("photos/cat.jpg", "cat"),
+        ("photos/digit.jpg", "digit"),
+    ]
+    assert printed["explain"].out.splitlines()[1].split()[-1] == "coffee"
+    for name in ("runs/pets/confusion.png", "holiday_explained.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    (code,) = (block for block in blocks("python") if "folder:pets" in block)
+    names = {"zoo": zoo}
+    exec(code, names)
+    assert capsys.readouterr().out.startswith("coffee 0.")
+    assert names["heat"].shape == (1, 8, 8)

@@ -18,12 +18,10 @@ from zoo.losses import softmax_cross_entropy
 from zoo.models.net import Net
 from zoo.norm import fold
 from zoo.training import TrainState, create_train_state, make_train_step
-from zoo.training.memory import keep_freed_memory
 
 
 def make_zoo(job: Job) -> Contestant:
     """What a user of `zoo train` gets, or the model with its normalisations folded where that is possible."""
-    keep_freed_memory()
     model, state, images = _prepare(job, models)
     if job.mode == "train":
         contestant = compile_step(make_train_step(softmax_cross_entropy), state, _batch(images, model.num_classes))

@@ -22,6 +22,7 @@ class Job:
       size: their height and width.
       dtype: of the computation; parameters are float32.
       cores: on which all threads of the process run, as many as there are cores.
+      keeps_memory: whether the process keeps freed memory, as `zoo train` does.
     """
 
     maker: str
@@ -31,6 +32,7 @@ class Job:
     size: int
     dtype: Dtype
     cores: tuple[int, ...]
+    keeps_memory: bool = False
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

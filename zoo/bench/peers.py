@@ -16,10 +16,12 @@ class Peer:
     Attributes:
       maker: what makes it of a job, as `package.module:function`.
       packages: what must be installed.
+      keeps_memory: as in `Job`.
     """
 
     maker: str
     packages: tuple[str, ...] = ()
+    keeps_memory: bool = False
 
     @property
     def missing(self) -> list[str]:
@@ -29,7 +31,7 @@ class Peer:
 
 TORCH = ("torch", "torchvision", "timm")
 PEERS = {
-    "zoo": Peer("zoo.bench.jax_nets:make_zoo"),
+    "zoo": Peer("zoo.bench.jax_nets:make_zoo", keeps_memory=True),
     "flax": Peer("zoo.bench.jax_nets:make_flax"),
     "keras": Peer("zoo.bench.keras_nets:make", ("keras",)),
     "torch": Peer("zoo.bench.torch_nets:make_eager", TORCH),

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from zoo.bench.job import Job
+from zoo.training.memory import ENVIRONMENT
 
 UNCOUNTED = 2  # first rounds, in which caches are filled
 
@@ -106,7 +107,7 @@ class _Seat:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env=os.environ | _settings(len(job.cores)),
+            env=os.environ | _settings(job),
             start_new_session=True,  # Ctrl-C is for this process alone, which then ends the others
         )
 
@@ -160,13 +161,15 @@ class _Seat:
         return f"{end}: {last}" if last else end
 
 
-def _settings(threads: int) -> dict[str, str]:
+def _settings(job: Job) -> dict[str, str]:
     """Environment of a contestant: everything is compiled anew, and nobody takes a GPU's memory for itself."""
-    return {
+    threads = str(len(job.cores))
+    kept = ENVIRONMENT if job.keeps_memory else {}  # by the environment, because the process starts with a thread
+    return kept | {
         "JAX_ENABLE_COMPILATION_CACHE": "false",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
-        "TORCHINDUCTOR_COMPILE_THREADS": str(threads),
-        "OMP_NUM_THREADS": str(threads),
+        "TORCHINDUCTOR_COMPILE_THREADS": threads,
+        "OMP_NUM_THREADS": threads,
         "KERAS_BACKEND": "jax",
     }

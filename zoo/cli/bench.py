@@ -84,7 +84,16 @@ def bench(
         with working("starting") as display:
             for model, side in sizes.items():
                 jobs = {
-                    name: Job(PEERS[name].maker, model, mode, batch, side, dtype, tuple(cores[:threads]))
+                    name: Job(
+                        PEERS[name].maker,
+                        model,
+                        mode,
+                        batch,
+                        side,
+                        dtype,
+                        tuple(cores[:threads]),
+                        PEERS[name].keeps_memory,
+                    )
                     for name in names
                 }
                 results[model] = race(jobs, rounds=rounds, patience=patience, tell=display.update)

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +15,7 @@ from tyro.conf import arg
 from zoo import explain as library
 from zoo import plots
 from zoo.cli.nets import Labels, NetName, Opened, PreprocessingName, Weights, open_net
+from zoo.cli.runs import NO_PLOT
 from zoo.cli.terminal import working, write, write_exactly
 from zoo.data import Picture, find_pictures, prepare_digit, read_picture
 from zoo.data.preprocessing import prepare_pixels, standardise
@@ -20,7 +23,7 @@ from zoo.errors import UserError
 from zoo.models import registry
 from zoo.weights import Prediction
 from zoo.weights import predict as predict_pictures
-from zoo.weights.prediction import choose_top
+from zoo.weights.prediction import fit_channels
 
 TOP = 5  # classes of each picture
 DRAWN = 3  # classes of the picture that is explained
@@ -69,8 +72,7 @@ def predict(
     elif csv:
         write_exactly(_format_csv(paths, answers))
     else:
-        for path, best in zip(paths, answers, strict=True):
-            write(str(path), *(f"{100 * probability:7.1f} %  {label}" for label, probability in best))
+        write(*(line for path, best in zip(paths, answers, strict=True) for line in _list_answers(path, best)))
 
 
 def explain(
@@ -102,14 +104,73 @@ def explain(
     model, variables, endpoint = opened.model, opened.variables, _choose_endpoint(opened.name, endpoint)
     path = Path(f"{picture.stem}_explained.png") if out is None else out
     with working("looking"):
-        preprocessed = fit_channels(model, variables, opened.preprocessing)
-        pixels = prepare_pixels(picture, preprocessed)
-        image = standardise(pixels.astype(np.float32), preprocessed)[None]
-        best = choose_top(find_probabilities(model, variables, image)[0], opened.class_names, DRAWN)
-        images, classes = np.repeat(image, len(best), axis=0), [number for number, _ in best]
-        maps = np.asarray(library.grad_cam(model, variables, images, endpoint, classes))
-        filters = library.find_first_filters(model, variables, preprocessed.image_shape)
+        (best,) = predict_pictures(model, variables, [picture], opened.preprocessing, top=DRAWN)
+        classes = [int(number) for number, _ in best]
+        prepared = fit_channels(partial(model.apply, train=False), variables, opened.preprocessing)
+        pixels = prepare_pixels(picture, prepared)
+        images = np.stack([standardise(pixels.astype(np.float32), prepared)] * len(classes))
+        maps = np.asarray(library.grad_cam(model, variables, images, endpoint, np.array(classes)))
+        filters = library.find_first_filters(model, variables, prepared.image_shape)
+        if opened.class_names is not None:
+            best = [
+                Prediction(opened.class_names[number], share) for number, (_, share) in zip(classes, best, strict=True)
+            ]
         shown = {f"{label}, {100 * share:.1f} %": map_ for (label, share), map_ in zip(best, maps, strict=True)}
         title = f"{picture} as {net} sees it: Grad-CAM at {endpoint}"
         plots.write_plot(plots.plot_explanation(pixels, shown, filters, title=title), path)
     write(*_list_answers(picture, best), f"picture: {path}")
+
+
+def _choose_endpoint(name: str, endpoint: str | None) -> str:
+    """The endpoint that was asked for, or the last one that is a map."""
+    maps = [end for end, (stride, _) in registry.variant(name).endpoints.items() if stride]
+    if not maps:
+        raise UserError(f"{name} has no maps in which a class could be seen somewhere", "choose a convolutional net")
+    if endpoint is not None and endpoint not in maps:
+        raise UserError(f"{name} has no map {endpoint!r}", f"it has {', '.join(maps)}")
+    return endpoint or maps[-1]
+
+
+def _list_answers(path: Path, best: Sequence[Prediction]) -> list[str]:
+    return [str(path), *(f"{100 * probability:7.1f} %  {label}" for label, probability in best)]
+
+
+def _format_json(paths: Sequence[Path], answers: Sequence[Sequence[Prediction]]) -> str:
+    """A list with a line for each picture."""
+    lines = [
+        json.dumps({"picture": str(path), "classes": [{"class": label, "probability": p} for label, p in best]})
+        for path, best in zip(paths, answers, strict=True)
+    ]
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def _format_csv(paths: Sequence[Path], answers: Sequence[Sequence[Prediction]]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("picture", "rank", "class", "probability"))
+    for path, best in zip(paths, answers, strict=True):
+        table.writerows((path, rank, label, probability) for rank, (label, probability) in enumerate(best, 1))
+    return text.getvalue()
+
+
+def _prepare(paths: Sequence[Path], opened: Opened, *, invert: bool, digit: bool) -> Iterable[Picture]:
+    """The pictures, as a run on digits wants those drawn by hand."""
+    if digit and opened.config:
+        return _prepare_digits(paths, 8 if opened.config.data == "digits" else 28)
+    return _invert(paths) if invert else paths
+
+
+def _prepare_digits(paths: Iterable[Path], size: int) -> Iterator[Picture]:
+    for path in paths:
+        try:
+            yield prepare_digit(path, size)
+        except UserError as error:
+            named = str(path) in error.problem
+            raise error if named else UserError(f"{path}: {error.problem}", error.remedy) from error
+
+
+def _invert(paths: Iterable[Path]) -> Iterator[Picture]:
+    from PIL import ImageOps
+
+    for path in paths:
+        yield ImageOps.invert(read_picture(path))

@@ -28,9 +28,11 @@ COMMANDS = {
     "recipes": "zoo.cli.train:recipes",
     "eval": "zoo.cli.runs:eval_",
     "stats": "zoo.cli.runs:stats",
-    "predict": "zoo.cli.weights:predict",
+    "predict": "zoo.cli.looking:predict",
+    "explain": "zoo.cli.looking:explain",
     "convert": "zoo.cli.weights:convert",
     "verify": "zoo.cli.weights:verify",
+    "validate": "zoo.cli.weights:validate",
     "bench": "zoo.cli.bench:bench",
 }
 # What the library says in terms of arguments, in terms of the command line, by the code of the error.

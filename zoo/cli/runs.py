@@ -1,10 +1,12 @@
 """`zoo eval` and `stats`: a run folder looked at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 from rich.table import Table
 from tyro.conf import arg
 
@@ -13,9 +15,14 @@ from zoo.cli.terminal import describe, make_table, warn, working, write
 from zoo.data import Split, batches
 from zoo.errors import UserError
 from zoo.norm import LayerStatistics, Statistics, compare_statistics
-from zoo.training import RunFolder, Trained
+from zoo.training import Answers, RunFolder, Trained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NO_PLOT = "no plot: matplotlib is missing, `pip install 'jax-cnn-zoo[plot]'` brings it"
+FEW, MANY = 12, 40  # classes whose confusions fit into a table, and whose accuracies do
+MISTAKES = 24  # on the contact sheet
 RunPath = Annotated[Path, arg(metavar="RUN")]
 
 
@@ -32,19 +39,83 @@ def restore(run: Path) -> Trained:
 def eval_(run: RunPath, *, statistics: Literal["running", "batch", "both"] = "both") -> None:
     """Test a run: with running statistics, each test batch's, or both.
 
+    Prints how many test images it gets right, of all and of each class. A picture of the confusion matrix and one of
+    the most confident mistakes go into the run folder.
+
     Args:
         run: The run folder.
         statistics: What the normalisations of the net use.
     """
-    trained = restore(run)
+    trained, folder = restore(run), RunFolder(run)
     test, config = _load_test_images(trained), trained.record.config
-    chosen: tuple[Statistics, ...] = ("running", "batch") if statistics == "both" else (statistics,)
-    steps = {name: training.make_eval_step(training.make_loss(config), statistics=name) for name in chosen}
-    with working("testing"):
-        results = {
-            name: training.evaluate(step, trained.state, test, config.batch_size) for name, step in steps.items()
-        }
-    write_results(results)
+    kinds: tuple[Statistics, ...] = ("running", "batch") if statistics == "both" else (statistics,)
+    with working("testing") as status:
+        answers = training.evaluate_classes(
+            trained.model,
+            trained.state.variables,
+            test,
+            config.batch_size,
+            statistics=kinds,
+            loss_fn=training.make_loss(config),
+            on_batch=lambda count: status.update(f"tested {count:,} of {len(test):,}"),
+        )
+    write_results({kind: _summarise(one) for kind, one in answers.items()})
+    names = trained.record.class_names or test.class_names or tuple(map(str, range(test.num_classes)))
+    write("", *_tabulate_classes(names, answers))
+    _draw_answers(folder, f"{run}, {kinds[0]} statistics", answers[kinds[0]], names, test)
+
+
+def _draw_answers(folder: RunFolder, run: str, answers: Answers, names: Sequence[str], test: Split) -> None:
+    """The confusion matrix and the contact sheet of mistakes, if there are any."""
+    right = f"{run}: {answers.top(1):.2%} of {len(test):,} test images are right"
+    _draw(
+        "confusion matrix", folder.confusion_path, partial(plots.plot_confusion, answers.confusion, names, title=right)
+    )
+    if len(rows := answers.find_mistakes(MISTAKES)):
+        said = [
+            f"{answers.confidence[row]:.0%} sure: {names[answers.predicted[row]]}\nis {names[answers.labels[row]]}"
+            for row in rows
+        ]
+        wrong = f"{run}: the most confident of {np.count_nonzero(answers.rank):,} mistakes"
+        images = map(test.read_image, rows)
+        _draw("mistakes", folder.mistakes_path, lambda: plots.plot_mistakes([*images], said, title=wrong))
+
+
+def _summarise(answers: Answers) -> dict[str, float]:
+    means = {"loss": float(np.mean(answers.loss)), "accuracy": answers.top(1)}
+    return means | ({"top5": answers.top(5)} if answers.num_classes > 5 else {})
+
+
+def _tabulate_classes(names: Sequence[str], answers: Mapping[Statistics, Answers]) -> tuple[str, Table]:
+    """The accuracy of each class, or of the worst of many; of few also what their images were taken for."""
+    kind, first = next(iter(answers.items()))
+    confusion, few = first.confusion, len(names) <= FEW
+    table = make_table("class", "images>", *(f"{kind}>" for kind in answers), *(f"{name}>" for name in names if few))
+    order = range(len(names)) if len(names) <= MANY else np.argsort(first.class_accuracy, kind="stable")[:MANY]
+    for number in order:
+        shares = [one.class_accuracy[number] for one in answers.values()]
+        taken = [f"{count:,}" if count else "" for count in confusion[number]] if few else []
+        table.add_row(
+            names[number],
+            f"{confusion[number].sum():,}",
+            *("" if np.isnan(share) else f"{share:.2%}" for share in shares),
+            *taken,
+        )
+    if len(names) > MANY:
+        return f"accuracy of the {MANY} worst classes of {len(names):,}, with {kind} statistics:", table
+    return f"accuracy by class{f', and what its images were taken for with {kind} statistics' if few else ''}:", table
+
+
+def _draw(what: str, path: Path, plot: Callable[[], "Figure"]) -> None:
+    """A picture beside the figures that were asked for: without it, they are all there."""
+    try:
+        plots.write_plot(plot(), path)
+    except ModuleNotFoundError:
+        write(NO_PLOT)
+    except Exception as error:
+        warn(f"no {what}: {describe(error)}")
+    else:
+        write(f"{what}: {path}")
 
 
 def stats(run: RunPath) -> None:
@@ -61,14 +132,7 @@ def stats(run: RunPath) -> None:
         rows = compare_statistics(trained.model, trained.state.variables, batch)
     title = f"{batch['mask'].sum()} test images against the running statistics"
     write(f"{title}:", _tabulate(rows))
-    try:
-        plots.write_plot(plots.plot_statistics(rows, title=title), path)
-    except ModuleNotFoundError:
-        write(NO_PLOT)
-    except Exception as error:  # the table is what was asked for
-        warn(f"no plot: {describe(error)}")
-    else:
-        write(f"plot: {path}")
+    _draw("plot", path, lambda: plots.plot_statistics(rows, title=title))
 
 
 def _tabulate(rows: Sequence[LayerStatistics]) -> Table:
@@ -94,8 +158,10 @@ def _load_test_images(trained: Trained) -> Split:
 
 
 def write_results(results: Mapping[Statistics, Mapping[str, float]]) -> None:
-    """A line for the figures of each kind of statistics."""
-    table = make_table("statistics", "test loss>", "test accuracy>")
+    """A line for the figures of each kind of statistics: `loss`, `accuracy`, and `top5` if they have it."""
+    more = ["top-5>"] if all("top5" in means for means in results.values()) else []
+    table = make_table("statistics", "test loss>", "test accuracy>", *more)
     for name, means in results.items():
-        table.add_row(name, f"{means['loss']:.4f}", f"{means['accuracy']:.2%}")
+        shares = [means["accuracy"], *([means["top5"]] if more else [])]
+        table.add_row(name, f"{means['loss']:.4f}", *(f"{share:.2%}" for share in shares))
     write(table)

@@ -97,9 +97,24 @@ def write(*parts: str | Table) -> None:
             console.write_line(part)
         else:
             _write_table(console, part)
-        failure = console.stream.failure
-        if failure is not None and not isinstance(failure, BrokenPipeError):
-            raise OSError(f"stdout cannot be written: {describe(failure)}")
+        _check(console.stream)
+
+
+def write_exactly(text: str) -> None:
+    """Prints what another program reads to stdout, as it is.
+
+    Raises:
+      OSError: as `write`.
+    """
+    stream = _Stream(sys.stdout)
+    stream.write(text)
+    stream.flush()
+    _check(stream)
+
+
+def _check(stream: _Stream) -> None:
+    if stream.failure is not None and not isinstance(stream.failure, BrokenPipeError):
+        raise OSError(f"stdout cannot be written: {describe(stream.failure)}")
 
 
 def write_error(*lines: str) -> None:

@@ -1,72 +1,19 @@
-"""`zoo predict`, `convert` and `verify`: trained weights at work, and files of them."""
+"""`zoo convert`, `verify` and `validate`: files of trained weights, and how good they are."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import arg
 
 from zoo import weights as library
-from zoo.cli.runs import restore
-from zoo.cli.terminal import working, write
-from zoo.data import Picture, prepare_digit, read_class_names, read_picture
+from zoo.cli.terminal import make_table, working, write
+from zoo.data import Split, load, match_classes, read_class_folders
 from zoo.errors import UserError
-from zoo.models import registry
-from zoo.training import RunFolder
+from zoo.training import evaluate_classes
+from zoo.weights.loading import find_published
 
 Model = Annotated[str, arg(metavar="MODEL")]
-TOP = 5  # classes of each picture
-
-
-def predict(
-    net: Annotated[str, arg(metavar="RUN|MODEL")],
-    images: Annotated[tuple[Path, ...], arg(metavar="IMAGE...", help_behavior_hint="")],
-    *,
-    weights: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None,
-    preprocessing: Annotated[str | None, arg(metavar="NAME|JSON", help_behavior_hint="")] = None,
-    labels: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
-    invert: bool = False,
-    digit: bool = False,
-) -> None:
-    """Name the most probable classes of pictures.
-
-    Args:
-        net: A run folder, whose images tell how the pictures are prepared, or a model, whose weights do.
-        images: Picture files.
-        weights: File of the model's weights, or hf:ORG/NAME; the published ones if not given.
-        preprocessing: How the weights want their pictures, if their file does not say: torchvision, caffe or inception.
-        labels: Class names, one per line or a JSON list; published weights have ImageNet's.
-        invert: Swap dark and light: digits are light on dark, ink on paper is the other way round. For run folders.
-        digit: Find the drawn digit, dark or light, and size and centre it as the run's images are. For run folders.
-    """
-    if not images:
-        raise UserError("no picture given", "zoo predict RUN IMAGE..., or zoo predict MODEL --weights FILE IMAGE...")
-    of_run = _is_run(net, weights)
-    if of_run and (weights or preprocessing):
-        raise UserError(f"{net} is a run folder, which has its own weights", "leave out --weights and --preprocessing")
-    if (invert or digit) and not of_run:
-        raise UserError(f"{net} gets its pictures as its weights say", "leave out --invert and --digit")
-    pictures: Iterable[Picture] = images
-    if of_run:
-        trained = restore(Path(net))
-        model, variables, prepared = trained.model, trained.state.variables, trained.record.preprocessing
-        if digit:
-            pictures = _prepare_digits(images, 8 if trained.record.config.data == "digits" else 28)
-        elif invert:
-            pictures = _invert(images)
-    else:
-        with working("loading"):
-            prepared = library.find_preprocessing(net, weights, preprocessing)
-            model, variables = library.pretrained(net, weights)
-    names: Sequence[str] | None = None
-    if labels:
-        names = read_class_names(labels, model.num_classes)
-    elif not of_run:
-        names = library.find_class_names(net, weights)
-    with working("predicting"):
-        answers = library.predict(model, variables, pictures, prepared, labels=names, top=TOP)
-    for path, best in zip(images, answers, strict=True):
-        write(str(path), *(f"{100 * probability:7.1f} %  {label}" for label, probability in best))
 
 
 def convert(
@@ -105,32 +52,57 @@ def verify(model: Model, file: Annotated[str, arg(metavar="FILE")]) -> None:
     write(report)
 
 
-def _is_run(name: str, weights: str | None) -> bool:
-    """Whether `predict` was given a run folder. A model's name is a model, whatever lies under that name beside it.
+def validate(
+    model: Model,
+    *,
+    data: Annotated[str | None, arg(metavar="folder:FOLDER", help_behavior_hint="(needed)")] = None,
+    weights: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None,
+    preprocessing: Annotated[str | None, arg(metavar="NAME|JSON", help_behavior_hint="")] = None,
+    batch_size: int = 64,
+    max_bad_files: int = 0,
+) -> None:
+    """Test a model's weights on labelled pictures.
 
-    Raises:
-      UserError: a run lies there.
+    The figures stand beside the published ones.
+
+    Of a folder all pictures are used, FOLDER/CLASS/*.jpg. Its folders are named as the classes of the weights; or they
+    are as many, in the order of the classes, as those of ImageNet's validation set are by their WordNet names.
+
+    Args:
+        model: Name of the model.
+        data: What it is tested on: folder:FOLDER, or the test images of another source of `zoo train --data`.
+        weights: File of the model's weights, or hf:ORG/NAME; the published ones if not given.
+        preprocessing: How these weights want their pictures, if their file does not say: torchvision, caffe, inception.
+        batch_size: Pictures at once.
+        max_bad_files: So many pictures may be left out because they cannot be read.
     """
-    if name not in registry.list_models():
-        return weights is None or Path(name).exists()
-    if weights is None and RunFolder(name).config_path.exists():
-        raise UserError(
-            f"{name} is a model and a run folder", f"./{name} is the run, {name} --weights FILE is the model"
+    if data is None:
+        raise UserError("nothing to test on", "name the pictures: --data folder:FOLDER")
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}", "it must be at least 1")
+    prepared = library.find_preprocessing(model, weights, preprocessing)
+    with working("loading"):
+        split = _load_test(data, max_bad_files)
+        net, variables = library.pretrained(model, weights)
+        found = split.class_names or tuple(map(str, range(split.num_classes)))
+        numbers = match_classes(found, library.find_class_names(model, weights), net.num_classes)
+        split = replace(
+            split, labels=numbers[split.labels], num_classes=net.num_classes, class_names=None, preprocessing=prepared
         )
-    return False
+    with working("testing") as status:
+        answers = evaluate_classes(
+            net, variables, split, batch_size, on_batch=lambda n: status.update(f"tested {n:,} of {len(split):,}")
+        )["running"]
+    table = make_table("", "top-1>", "top-5>", "pictures>")
+    table.add_row("measured", *(f"{100 * answers.top(k):.2f} %" for k in (1, 5)), f"{len(split):,}")
+    published = find_published(model, weights)
+    if published and published.top1 and published.top5:
+        table.add_row("published", f"{published.top1:.2f} %", f"{published.top5:.2f} %", "50,000")
+    write(table)
 
 
-def _prepare_digits(paths: Iterable[Path], size: int) -> Iterator[Picture]:
-    for path in paths:
-        try:
-            yield prepare_digit(path, size)
-        except UserError as error:
-            named = str(path) in error.problem
-            raise error if named else UserError(f"{path}: {error.problem}", error.remedy) from error
-
-
-def _invert(paths: Iterable[Path]) -> Iterator[Picture]:
-    from PIL import ImageOps
-
-    for path in paths:
-        yield ImageOps.invert(read_picture(path))
+def _load_test(source: str, max_bad_files: int) -> Split:
+    kind, _, folder = source.partition(":")
+    if kind == "folder" and folder:
+        return read_class_folders(Path(folder).expanduser(), max_bad_files=max_bad_files)
+    return load(source).test

@@ -2,10 +2,13 @@
 
 import json
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from zoo.errors import UserError
 
@@ -46,6 +49,29 @@ def read_class_names(path: str | Path, count: int) -> list[str]:
     if wrong:
         raise UserError(f"{path} is not a list of class names: class {wrong[0]} is called {names[wrong[0]]!r}")
     return names
+
+
+def match_classes(found: Sequence[str], known: Sequence[str] | None, count: int) -> np.ndarray:
+    """The number that each class of a data set has in a net: by its name if the net knows them all, else by its place.
+
+    Args:
+      found: the names of the data set's classes, in their order.
+      known: those of the net, if it has any.
+      count: of the net's classes.
+
+    Raises:
+      UserError: the names are not the net's, and not as many.
+
+    >>> match_classes(["dog", "cat"], ["bird", "cat", "dog"], 3).tolist()
+    [2, 1]
+    """
+    if known is not None and set(found) <= set(known):
+        return np.array([known.index(name) for name in found], np.int32)
+    if len(found) != count:
+        strange = next((name for name in found if name not in (known or ())), "")
+        problem = f"the data have {len(found)} classes, {strange} among them, and the net {count}"
+        raise UserError(problem, "name the folders as the net's classes, or give a folder for each of them")
+    return np.arange(count, dtype=np.int32)
 
 
 def _decode(content: bytes) -> str:

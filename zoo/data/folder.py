@@ -92,6 +92,17 @@ def read_class_folders(folder: Path, *, max_bad_files: int = 0) -> PictureFiles:
     return _make_split(_leave_out(classes, checked), checked)
 
 
+def find_pictures(folder: Path) -> list[Path]:
+    """The pictures below a folder, however deep they lie, in the order of their names.
+
+    Raises:
+      UserError: there are none.
+    """
+    if not (found := [path for path in _walk(folder, ()) if path.suffix.lower() in SUFFIXES]):
+        raise UserError(f"{folder} holds no pictures", f"name a folder with {', '.join(SUFFIXES)} files")
+    return found
+
+
 def _divide(folder: Path, seed: int) -> tuple[Classes, Classes]:
     """The training and the test pictures, as the folder has them or as they are drawn."""
     held_out = next((folder / name for name in TESTS if (folder / name).is_dir()), None)

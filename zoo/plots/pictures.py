@@ -49,8 +49,7 @@ def plot_confusion(counts: ArrayLike, names: Sequence[str], *, title: str) -> "F
 
     counts = np.asarray(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = min(WIDTH, 3.0 + 0.4 * len(names))
-    figure = make_figure(title, height=side + 0.3)
+    figure = make_figure(title, height=min(WIDTH, 1.6 + 0.36 * len(names)) + 0.3)
     axes = figure.subplots()
     shades = LinearSegmentedColormap.from_list("shades", ["white", BATCH, DARK])
     axes.imshow(shares, cmap=shades, vmin=0, vmax=1, interpolation="nearest")
@@ -64,7 +63,8 @@ def plot_confusion(counts: ArrayLike, names: Sequence[str], *, title: str) -> "F
     places = range(0, len(names), every)
     size = 8 if len(names) <= WRITTEN else 5
     axes.set_yticks(places, shown, fontsize=size, parse_math=False)
-    axes.set_xticks(places, shown, fontsize=size, rotation=90, parse_math=False)
+    turn = 90 if max(map(len, shown)) > 2 else 0
+    axes.set_xticks(places, shown, fontsize=size, rotation=turn, parse_math=False)
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_color(FAINT)
     axes.set_xlabel("taken for", fontsize=9, color=INK)
@@ -107,13 +107,13 @@ def plot_explanation(
     from matplotlib.colors import LinearSegmentedColormap
 
     height, width, _ = np.shape(image)
-    filters = np.zeros((0, 1, 1, 1)) if filters is None else np.asarray(filters)
+    drawn = np.zeros((0, 1, 1, 1)) if filters is None else np.asarray(filters)[: 4 * FILTERS]
     columns = len(maps) + 1
     photographs = 0.3 + WIDTH / columns * height / width
-    rows = math.ceil(len(filters) / FILTERS)
-    below = rows * WIDTH / FILTERS * 1.1 + 0.3 if rows else 0.01
+    rows = math.ceil(len(drawn) / FILTERS)
+    below = rows * WIDTH / FILTERS + 0.4 if rows else 0.01
     figure = make_figure(title, height=min(TALLEST, 0.5 + photographs + below))
-    upper, lower = figure.subfigures(2, 1, height_ratios=(photographs, below))
+    (upper,), (lower,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(photographs, below))
     plain, *overlaid = upper.subplots(1, columns, squeeze=False)[0]
     plain.set_title("what the net sees", loc="left", fontsize=9, color=INK)
     _show_image(plain, image)
@@ -123,7 +123,7 @@ def plot_explanation(
         axes.set_title(
             textwrap.shorten(name, 30, placeholder="..."), loc="left", fontsize=9, color=INK, parse_math=False
         )
-        _show_image(axes, np.mean(image, axis=-1, keepdims=True))
+        _show_image(axes, np.asarray(image).mean(-1, keepdims=True))
         scaled = np.asarray(map_) / max(float(np.max(map_)), 1e-30)
         axes.imshow(
             scaled, cmap=heat, vmin=0, vmax=1, interpolation="bilinear", extent=(-0.5, width - 0.5, height - 0.5, -0.5)
@@ -132,7 +132,7 @@ def plot_explanation(
         lower.suptitle("filters of the first layer", x=0.01, ha="left", fontsize=9, color=INK)
         for axes in (grid := lower.subplots(rows, FILTERS, squeeze=False)).flat:
             axes.set_axis_off()
-        for axes, filter_ in zip(grid.flat, filters, strict=False):
+        for axes, filter_ in zip(grid.flat, drawn, strict=False):
             shown = 0.5 + filter_ / (2 * max(np.abs(filter_).max(), 1e-30))
             axes.imshow(np.broadcast_to(shown, (*shown.shape[:2], 3)), interpolation="nearest")
     return figure

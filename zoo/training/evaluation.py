@@ -16,6 +16,8 @@ from zoo.norm import Statistics, batch_norm_options
 from zoo.training.step import Loss
 from zoo.weights.key_maps import Variables
 
+RUNNING: tuple[Statistics, ...] = ("running",)
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -65,7 +67,7 @@ def evaluate_classes(
     split: Split,
     batch_size: int,
     *,
-    statistics: Collection[Statistics] = ("running",),
+    statistics: Collection[Statistics] = RUNNING,
     loss_fn: Loss = softmax_cross_entropy,
     on_batch: Callable[[int], object] = lambda _: None,
 ) -> dict[Statistics, Answers]:
@@ -116,7 +118,7 @@ def _answer(
     """The arrays of `Answers` but the labels, of one batch. Of equal classes the first wins, and NaN over all."""
     label = batch["label"]
     with batch_norm_options(statistics=statistics, where=batch["mask"]):
-        logits = model.apply(variables, batch["image"], train=False).astype(jnp.float32)
+        logits = jnp.asarray(model.apply(variables, batch["image"], train=False), jnp.float32)
     own = jnp.take_along_axis(logits, label[:, None], axis=1)
     behind = (logits < own) | ((logits == own) & (jnp.arange(logits.shape[1])[None] >= label[:, None]))
     predicted = jnp.argmax(logits, axis=-1)

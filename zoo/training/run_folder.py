@@ -8,6 +8,7 @@
     curves.png              the plot of metrics.jsonl
     weights.safetensors     params and batch_stats; only a finished run has it
     statistics.png          what `zoo stats` drew of the run, if it was asked
+    confusion.png           what `zoo eval` drew, and mistakes.png
     lock                    who is training in it, only while somebody is
 
 A file is written beside its place and renamed into it: whenever the process is killed, the old file or the new one is
@@ -111,6 +112,8 @@ class RunFolder:
         self.curves_path = self.folder / "curves.png"
         self.weights_path = self.folder / "weights.safetensors"
         self.statistics_path = self.folder / "statistics.png"
+        self.confusion_path = self.folder / "confusion.png"
+        self.mistakes_path = self.folder / "mistakes.png"
         self.lock_path = self.folder / "lock"
 
     def check_free(self, *, overwrite: bool) -> None:
@@ -164,6 +167,8 @@ class RunFolder:
             self.best_path,
             self.curves_path,
             self.statistics_path,
+            self.confusion_path,
+            self.mistakes_path,
             self.metrics_path,
         ):
             old.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ def predict(
     remaining = iter(pictures)
     predictions: list[list[Prediction]] = []
     if (first := next(remaining, None)) is not None:
-        preprocessing = _fit_channels(apply, variables, preprocessing)
+        preprocessing = fit_channels(apply, variables, preprocessing)
         remaining = itertools.chain([first], remaining)
     while batch := [prepare_picture(read_picture(p), preprocessing) for p in itertools.islice(remaining, batch_size)]:
         padding = [np.zeros_like(batch[0])] * (batch_size - len(batch) if predictions else 0)  # compiled once
@@ -79,7 +79,7 @@ def choose_top(probabilities: np.ndarray, labels: Sequence[str] | None, top: int
     return [Prediction(str(i) if labels is None else labels[i], float(probabilities[i])) for i in best]
 
 
-def _fit_channels(apply: Callable[..., jax.Array], variables: Variables, preprocessing: Preprocessing) -> Preprocessing:
+def fit_channels(apply: Callable[..., Any], variables: Variables, preprocessing: Preprocessing) -> Preprocessing:
     """The preprocessing, or its grey version where the net takes that alone.
 
     A grey pixel has the same value in all channels, so that its standardised values differ by the channels' means and
