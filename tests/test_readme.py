@@ -115,7 +115,7 @@ def test_a_folder_of_photographs_becomes_a_named_prediction_by_the_readme_s_word
         draw(name).save(tmp_path / "photos" / f"{name}.jpg")
     (commands,) = (block for block in blocks("sh") if "folder:pets" in block)
     printed = {}
-    for line in commands.splitlines():
+    for line in commands.replace("\\\n", "").splitlines():
         _, *words = shlex.split(line, comments=True)
         assert cli.main(words) == 0, line
         printed[words[0]] = capsys.readouterr()

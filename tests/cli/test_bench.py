@@ -59,7 +59,8 @@ def test_what_is_asked_for_reaches_the_contestants(jobs, capsys):
     assert asked["rounds"] == 7
     assert asked["patience"] == 9
     assert list(first) == list(second) == ["zoo", "torch"]
-    assert first["torch"] == replace(first["zoo"], maker=PEERS["torch"].maker)
+    assert first["torch"] == replace(first["zoo"], maker=PEERS["torch"].maker, keeps_memory=False)
+    assert first["zoo"].keeps_memory
     zoo = first["zoo"]
     assert (zoo.model, zoo.mode, zoo.batch, zoo.size, zoo.dtype) == ("resnet20", "infer", 8, 32, "bfloat16")
     assert zoo.cores == tuple(available_cores()[:1])

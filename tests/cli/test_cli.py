@@ -405,7 +405,7 @@ def test_stats_compares_every_normalisation_and_draws_it(tmp_path, capsys):
     code, out, err = call(capsys, "stats", run.folder)
     assert (code, err.count("\n")) == (0, 1)
     assert "bn2_1" in out
-    assert err.startswith("zoo: no plot: ")
+    assert err.startswith(f"zoo: {run.statistics_path} was not drawn: ")
 
 
 def test_stats_of_a_net_without_normalisation_is_one_line(run, capsys):

@@ -95,9 +95,26 @@ def test_a_picture_of_eval_that_fails_is_one_line_and_the_figures_are_there(run,
 
     monkeypatch.setattr(plots, "plot_mistakes", fail)
     code, out, err = call(capsys, "eval", run.folder, "--statistics", "batch")
-    assert (code, err) == (0, "zoo: no mistakes: no room\n")
+    assert (code, err) == (0, f"zoo: {run.mistakes_path} was not drawn: no room\n")
     assert "confusion matrix: " in out
     assert re.search(r"^one +\d+ +\d+\.\d\d%", out, re.MULTILINE)
+
+
+def test_mistakes_of_another_test_do_not_stay_and_without_matplotlib_that_is_one_line(run, monkeypatch, capsys):
+    run.mistakes_path.write_text("old")
+    monkeypatch.setattr("zoo.cli.runs.find_spec", lambda name: None)
+    code, out, err = call(capsys, "eval", run.folder, "--statistics", "running")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].startswith("no plot: matplotlib is missing")
+    assert not run.mistakes_path.exists()
+
+
+def test_a_folder_whose_classes_have_other_names_now_is_one_line(run, pictures, capsys):
+    (pictures / "two").rename(pictures / "zwei")
+    code, out, err = call(capsys, "eval", run.folder)
+    (pictures / "zwei").rename(pictures / "two")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "has other classes now than when the net was trained: two, zwei: give its folders their names back" in err
 
 
 def test_of_many_classes_the_worst_are_listed(monkeypatch, run, capsys):
@@ -223,6 +240,10 @@ WRONG = {
     "no data": ("validate resnet50", "nothing to test on: name the pictures: --data folder:FOLDER."),
     "no folder": ("validate resnet50 --data folder:nowhere", "no folder 'nowhere'"),
     "no batch": ("validate resnet50 --data folder:EMPTY --batch-size 0", "--batch-size is 0: it must be at least 1."),
+    "colours of grey images": (
+        "validate resnet20 --data digits --weights WEIGHTS",
+        "images must be [N, h, w, 3] bytes",
+    ),
     "no weights": (
         "validate resnet20 --data digits",
         "resnet20 has no published weights: choose a file with --weights",
@@ -231,11 +252,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("words", "message"), WRONG.values(), ids=WRONG)
-def test_a_wrong_request_is_one_line_and_exit_code_2(words, message, run, pictures, tmp_path, monkeypatch, capsys):
+def test_a_wrong_request_is_one_line_and_exit_code_2(
+    words, message, run, pictures, weights, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    places = {"RUN": run.folder, "EMPTY": "empty", "PICTURE": next((pictures / "two").glob("*.png"))}
-    words = [re.sub("RUN|EMPTY|PICTURE", lambda found: str(places[found[0]]), word) for word in words.split()]
+    picture = next((pictures / "two").glob("*.png"))
+    places = {"RUN": run.folder, "EMPTY": "empty", "PICTURE": picture, "WEIGHTS": weights}
+    words = [re.sub("|".join(places), lambda found: str(places[found[0]]), word) for word in words.split()]
     code, out, err = call(capsys, *words)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -67,6 +68,10 @@ def eval_(run: RunPath, *, statistics: Literal["running", "batch", "both"] = "bo
 
 def _draw_answers(folder: RunFolder, run: str, answers: Answers, names: Sequence[str], test: Split) -> None:
     """The confusion matrix and the contact sheet of mistakes, if there are any."""
+    folder.mistakes_path.unlink(missing_ok=True)  # of another test, which may have had some
+    if find_spec("matplotlib") is None:
+        write(NO_PLOT)
+        return
     right = f"{run}: {answers.top(1):.2%} of {len(test):,} test images are right"
     _draw(
         "confusion matrix", folder.confusion_path, partial(plots.plot_confusion, answers.confusion, names, title=right)
@@ -77,8 +82,11 @@ def _draw_answers(folder: RunFolder, run: str, answers: Answers, names: Sequence
             for row in rows
         ]
         wrong = f"{run}: the most confident of {np.count_nonzero(answers.rank):,} mistakes"
-        images = map(test.read_image, rows)
-        _draw("mistakes", folder.mistakes_path, lambda: plots.plot_mistakes([*images], said, title=wrong))
+
+        def plot() -> "Figure":
+            return plots.plot_mistakes([test.read_image(row) for row in rows], said, title=wrong)
+
+        _draw("mistakes", folder.mistakes_path, plot)
 
 
 def _summarise(answers: Answers) -> dict[str, float]:
@@ -113,7 +121,7 @@ def _draw(what: str, path: Path, plot: Callable[[], "Figure"]) -> None:
     except ModuleNotFoundError:
         write(NO_PLOT)
     except Exception as error:
-        warn(f"no {what}: {describe(error)}")
+        warn(f"{path} was not drawn: {describe(error)}")
     else:
         write(f"{what}: {path}")
 
@@ -154,6 +162,10 @@ def _load_test_images(trained: Trained) -> Split:
             f"{record.config.data} has {test.num_classes} classes now, and had {record.num_classes} when the net was"
             " trained"
         )
+    if record.class_names and test.class_names and record.class_names != test.class_names:
+        changed = sorted(set(record.class_names) ^ set(test.class_names))
+        problem = f"{record.config.data} has other classes now than when the net was trained: {', '.join(changed)}"
+        raise UserError(problem, "give its folders their names back")
     return replace(test, preprocessing=record.preprocessing)
 
 

@@ -1,6 +1,7 @@
 """`zoo convert`, `verify` and `validate`: files of trained weights, and how good they are."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from zoo.data import Split, load, match_classes, read_class_folders
 from zoo.errors import UserError
 from zoo.training import evaluate_classes
 from zoo.weights.loading import find_published
+from zoo.weights.prediction import fit_channels
 
 Model = Annotated[str, arg(metavar="MODEL")]
 
@@ -24,7 +26,7 @@ def convert(
     layout: str = "zoo",
     preprocessing: Annotated[str | None, arg(metavar="NAME|JSON", help_behavior_hint="")] = None,
 ) -> None:
-    """Write a file of weights as .safetensors, in our layout or in torch's.
+    """Write weights as a .safetensors file, in our layout or in torch's.
 
     Args:
         model: Name of the model.
@@ -63,10 +65,9 @@ def validate(
 ) -> None:
     """Test a model's weights on labelled pictures.
 
-    The figures stand beside the published ones.
-
-    Of a folder all pictures are used, FOLDER/CLASS/*.jpg. Its folders are named as the classes of the weights; or they
-    are as many, in the order of the classes, as those of ImageNet's validation set are by their WordNet names.
+    The shares of right answers stand beside the published ones. Of a folder all pictures are used, FOLDER/CLASS/*.jpg,
+    whose folders are named as the classes of the weights, or are as many and in the same order: so are those of
+    ImageNet's validation set by their WordNet names.
 
     Args:
         model: Name of the model.
@@ -87,7 +88,11 @@ def validate(
         found = split.class_names or tuple(map(str, range(split.num_classes)))
         numbers = match_classes(found, library.find_class_names(model, weights), net.num_classes)
         split = replace(
-            split, labels=numbers[split.labels], num_classes=net.num_classes, class_names=None, preprocessing=prepared
+            split,
+            labels=numbers[split.labels],
+            num_classes=net.num_classes,
+            class_names=None,
+            preprocessing=fit_channels(partial(net.apply, train=False), variables, prepared),
         )
     with working("testing") as status:
         answers = evaluate_classes(

@@ -64,7 +64,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], *, title: str) -> "Figur
         (line,) = axes.plot(values("epoch"), distances, "-", color=INK, linewidth=1.3, label="batch from running means")
         line.set(marker="o" if len(history) <= MARKED else "", markersize=3.3)
         style_axes(axes, "distance, in running deviations", grid="y")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * max(distances) or 1)
     for axes in figure.axes:
         axes.set_xlim(history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))

@@ -67,6 +67,7 @@ def plot_confusion(counts: ArrayLike, names: Sequence[str], *, title: str) -> "F
     axes.set_xticks(places, shown, fontsize=size, rotation=turn, parse_math=False)
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_color(FAINT)
+    axes.set_anchor("W")  # below the title, where it is narrower than the page
     axes.set_xlabel("taken for", fontsize=9, color=INK)
     axes.set_ylabel("class", fontsize=9, color=INK)
     return figure
