@@ -51,9 +51,11 @@ def plot_curves(history: Sequence[Mapping[str, float]], *, title: str) -> "Figur
     else:  # the wider line can be seen under the other
         lines += [("test_{}_batch", "test, batch statistics", BATCH, "-", 2.8)]
         lines += [("test_{}_running", "test, running statistics", RUNNING, "-", 1.3)]
-    distances = [row.get("statistics_distance") for row in history]  # runs of an older version have none
+    distances = [row["statistics_distance"] for row in history if row.get("statistics_distance") is not None]
     figure = make_figure(title, height=3.7)
-    losses, accuracies, *apart = figure.subplots(1, 2 if None in distances else 3)
+    losses, accuracies, *apart = figure.subplots(
+        1, 3 if len(distances) == len(history) else 2
+    )  # older runs have no distances
     for axes, quantity, scale in ((losses, "loss", 1), (accuracies, "accuracy", 100)):
         for field, label, colour, style, width in lines:
             scaled = [scale * value for value in values(field.format(quantity))]
