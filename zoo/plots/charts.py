@@ -53,9 +53,8 @@ def plot_curves(history: Sequence[Mapping[str, float]], *, title: str) -> "Figur
         lines += [("test_{}_running", "test, running statistics", RUNNING, "-", 1.3)]
     distances = [row["statistics_distance"] for row in history if row.get("statistics_distance") is not None]
     figure = make_figure(title, height=3.7)
-    losses, accuracies, *apart = figure.subplots(
-        1, 3 if len(distances) == len(history) else 2
-    )  # older runs have no distances
+    panels = 3 if len(distances) == len(history) else 2  # runs of an older version have no distances
+    losses, accuracies, *apart = figure.subplots(1, panels)
     for axes, quantity, scale in ((losses, "loss", 1), (accuracies, "accuracy", 100)):
         for field, label, colour, style, width in lines:
             scaled = [scale * value for value in values(field.format(quantity))]
