@@ -1,5 +1,7 @@
 """Convolution: the product of matrices that a 1x1 is, and chunks of groups, against the general one."""
 
+import re
+
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -22,6 +24,21 @@ def test_backward_of_a_1x1_convolution_copies_no_map():
 
     compiled = jax.jit(gradients).lower(variables, x, jax.ShapeDtypeStruct((4, 14, 14, 16), jnp.float32)).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * 14 * 14
+
+
+@pytest.mark.parametrize(("inputs", "features"), [(32, 8), (8, 32)])
+def test_the_narrower_map_is_on_the_left_of_the_kernel_s_gradient(inputs, features):
+    conv, x = Conv(features, 1), jax.ShapeDtypeStruct((2, 5, 3, inputs), jnp.float32)
+    variables = jax.eval_shape(conv.init, jax.random.key(0), x)
+
+    def gradient(variables, x, dout):
+        return jax.vjp(lambda variables: conv.apply(variables, x), variables)[1](dout)
+
+    dout = jax.ShapeDtypeStruct((2, 5, 3, features), jnp.float32)
+    (product,) = re.findall(
+        r"= (f32\[\d+,\d+\])\S* dot\(", jax.jit(gradient).lower(variables, x, dout).compile().as_text()
+    )
+    assert product == "f32[8,32]"
 
 
 @pytest.mark.parametrize("stride", [1, 2])

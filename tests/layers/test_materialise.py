@@ -7,6 +7,7 @@ import pytest
 from jax import export
 
 from zoo.layers import add_relu, materialise
+from zoo.layers.materialise import materialise_gradient
 
 X = jnp.array([[0.5, -1.0, 2.0], [3.0, 0.0, -0.25]])
 
@@ -20,9 +21,10 @@ def test_values_are_kept(x, dtype):
         assert answer.dtype == dtype
 
 
-def test_derivatives_are_those_of_the_identity():
+@pytest.mark.parametrize("barrier", [materialise, materialise_gradient])
+def test_derivatives_are_those_of_the_identity(barrier):
     cube = lambda f: lambda x: jnp.sum(f(x * 2) ** 3)  # noqa: E731
-    mine, plain = cube(materialise), cube(lambda x: x)
+    mine, plain = cube(barrier), cube(lambda x: x)
     np.testing.assert_array_equal(jax.jit(jax.grad(mine))(X), jax.grad(plain)(X))
     np.testing.assert_array_equal(jax.jvp(mine, (X,), (X + 1,))[1], jax.jvp(plain, (X,), (X + 1,))[1])
     np.testing.assert_array_equal(jax.hessian(mine)(X), jax.hessian(plain)(X))
@@ -36,6 +38,14 @@ def test_on_a_cpu_the_producer_is_one_computation_of_its_own():
         return jax.jit(read(f)).lower(X).compile().as_text().count("while(")
 
     assert (count(materialise), count(lambda x: x)) == (1, 0)
+
+
+def test_the_gradient_alone_is_written_down():
+    def count(f):
+        return jax.jit(f).lower(X).compile().as_text().count("while(")
+
+    assert count(lambda x: materialise_gradient(jnp.sin(x)) + 1) == 0
+    assert count(jax.grad(lambda x: jnp.sum(materialise_gradient(jnp.sin(x)) ** 2))) == 1
 
 
 @pytest.mark.parametrize(("platform", "loops"), [("cpu", True), ("cuda", False), ("tpu", False)])

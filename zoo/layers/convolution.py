@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from zoo.layers.initialisers import he_fan_out
+from zoo.layers.materialise import materialise_gradient
 from zoo.layers.parameters import add_bias, stored_dtype
 
 Pair = int | tuple[int, int]  # of height and width; an int stands for both
@@ -81,6 +82,18 @@ LEAST_CHANNELS = 32  # of a chunk: fewer are no faster
 MOST_CHUNKS = 8  # of a layer: more take longer to compile than they save
 
 
+def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`[N, C]` by `[C, F]`.
+
+    The kernel's gradient is a product over N of x and the incoming gradient, and up to twice as fast with the narrower
+    of the two on the left. XLA puts x there, unless what it would have to turn round for that is written down first.
+    """
+    inputs, features = kernel.shape
+    if features < inputs:
+        kernel = materialise_gradient(kernel.T).T
+    return jnp.dot(x, kernel)
+
+
 class Conv(nn.Module):
     """Two-dimensional convolution `[N, H, W, C] -> [N, H', W', features]`; no bias unless asked for.
 
@@ -117,9 +130,8 @@ class Conv(nn.Module):
                 x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
             x = take_every(x, self.stride)
             # Not over [N, H, W, C]: XLA's CPU backward pass would transpose the incoming gradient for the kernel's.
-            y = jnp.dot(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), kernel[0, 0]).reshape(
-                *x.shape[:-1], self.features
-            )
+            y = multiply(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), kernel[0, 0])
+            y = y.reshape(*x.shape[:-1], self.features)
         elif self.feature_group_count == 1:
             y = convolve(x, kernel, self.stride, padding)
         else:

@@ -14,24 +14,29 @@ def materialise(x: jax.Array) -> jax.Array:
     maps of all blocks before it. An optimisation barrier does not help, it is gone before operations are fused; a loop
     is not, even one that never runs. On other platforms x is left to the compiler.
     """
-    return _materialise.bind(x)
+    return _materialise.bind(x, forward=True)
 
 
-def _loop_never(x: jax.Array) -> jax.Array:
-    if not x.size:
+def materialise_gradient(x: jax.Array) -> jax.Array:
+    """x itself, of which only the cotangent is written to memory before anything reads it."""
+    return _materialise.bind(x, forward=False)
+
+
+def _loop_never(x: jax.Array, *, forward: bool) -> jax.Array:
+    if not x.size or not forward:
         return x
     sign = jnp.sign(x[(0,) * x.ndim])  # at most 1, which the compiler does not know
     return lax.while_loop(lambda state: state[1] > 1, lambda state: (-state[0], state[1]), (x, sign))[0]
 
 
-def _leave(x: jax.Array) -> jax.Array:
+def _leave(x: jax.Array, *, forward: bool) -> jax.Array:  # noqa: ARG001
     return x
 
 
 _materialise = Primitive("materialise")
 _materialise.def_impl(_leave)
 _materialise.def_abstract_eval(_leave)
-ad.deflinear2(_materialise, lambda cotangent, _: [materialise(cotangent)])
+ad.deflinear2(_materialise, lambda cotangent, _, **__: [materialise(cotangent)])
 batching.defvectorized(_materialise)
 mlir.register_lowering(_materialise, mlir.lower_fun(_leave, multiple_results=False))
 mlir.register_lowering(_materialise, mlir.lower_fun(_loop_never, multiple_results=False), platform="cpu")
