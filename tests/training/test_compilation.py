@@ -31,8 +31,10 @@ def test_this_xla_knows_the_options():
 
 @pytest.mark.parametrize(
     ("name", "wide"),
-    {"vgg11_bn": True, "resnet50": True, "googlenet": True, "densenet121": True}.items()
-    | {"resnext50_32x4d": False, "resnet20": False, "mlp": False, "lenet5": False}.items(),
+    [
+        *((name, True) for name in ("vgg11_bn", "resnet50", "googlenet", "densenet121")),
+        *((name, False) for name in ("resnext50_32x4d", "resnet20", "mlp", "lenet5")),
+    ],
 )
 def test_nets_of_few_channels_keep_the_other_engine(name, wide):
     model, row = zoo.create(name), zoo.variant(name)
