@@ -13,6 +13,7 @@ import zoo
 from tests.training.conftest import MLP, NORMALISED, read_run
 from zoo.errors import UserError
 from zoo.training import RunFolder, epochs, resume
+from zoo.training.compilation import TrainStep
 
 ONE = replace(MLP, epochs=1, batch_size=722)  # two steps
 
@@ -76,7 +77,7 @@ def test_statistics_that_are_not_numbers_are_no_success_though_all_losses_are(tm
 
     make = epochs.make_train_step
     monkeypatch.setattr(
-        epochs, "make_train_step", lambda loss, **_: lambda state, batch: poison(*make(loss)(state, batch))
+        epochs, "make_train_step", lambda loss, **_: TrainStep(lambda *arguments: poison(*make(loss)(*arguments)))
     )
     monkeypatch.setattr(epochs, "evaluate", lambda *arguments: {"loss": 1.0, "accuracy": 0.5})
     with pytest.raises(UserError, match=r"arrays are not finite in epoch 1, step 5, batch_stats/"):

@@ -18,6 +18,7 @@ from tests.training.conftest import MLP, NORMALISED, read_run
 from zoo import plots
 from zoo.errors import UserError
 from zoo.training import RunFolder, epochs, resume
+from zoo.training.compilation import TrainStep
 from zoo.training.interrupts import hold_interrupts
 from zoo.training.metrics import EpochSums
 
@@ -196,7 +197,7 @@ def test_a_plot_that_fails_in_whatever_way_is_one_line_and_the_run_is_finished(t
     ],
 )
 def test_too_little_memory_is_one_line_that_names_what_to_lower(tmp_path, monkeypatch, error):
-    monkeypatch.setattr(epochs, "make_train_step", lambda *_, **__: fail_with(error))
+    monkeypatch.setattr(epochs, "make_train_step", lambda *_, **__: TrainStep(fail_with(error)))
     message = (
         r"the memory is too small for a step of mlp with batch_size=722 and 8x8 images: choose a smaller batch_size"
     )
@@ -211,7 +212,7 @@ def test_a_batch_that_no_memory_holds_is_one_line(tmp_path):
 
 def test_another_error_of_the_device_stays_what_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        epochs, "make_train_step", lambda *_, **__: fail_with(jax.errors.JaxRuntimeError("INTERNAL: bug"))
+        epochs, "make_train_step", lambda *_, **__: TrainStep(fail_with(jax.errors.JaxRuntimeError("INTERNAL: bug")))
     )
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         zoo.fit(ONE, tmp_path / "run")
