@@ -17,7 +17,7 @@ import zoo
 from tests.training.conftest import MLP, NORMALISED, read_run
 from zoo import plots
 from zoo.errors import UserError
-from zoo.training import RunFolder, epochs, resume
+from zoo.training import RunFolder, epochs, preparation, resume
 from zoo.training.compilation import TrainStep
 from zoo.training.interrupts import hold_interrupts
 from zoo.training.metrics import EpochSums
@@ -196,8 +196,12 @@ def test_a_plot_that_fails_in_whatever_way_is_one_line_and_the_run_is_finished(t
         MemoryError("Unable to allocate 64. GiB for an array"),
     ],
 )
-def test_too_little_memory_is_one_line_that_names_what_to_lower(tmp_path, monkeypatch, error):
-    monkeypatch.setattr(epochs, "make_train_step", lambda *_, **__: TrainStep(fail_with(error)))
+@pytest.mark.parametrize("where", ["first weights", "step"])
+def test_too_little_memory_is_one_line_that_names_what_to_lower(tmp_path, monkeypatch, error, where):
+    if where == "step":
+        monkeypatch.setattr(epochs, "make_train_step", lambda *_, **__: TrainStep(fail_with(error)))
+    else:
+        monkeypatch.setattr(preparation, "create_train_state", fail_with(error))
     message = (
         r"the memory is too small for a step of mlp with batch_size=722 and 8x8 images: choose a smaller batch_size"
     )

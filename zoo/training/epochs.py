@@ -3,7 +3,6 @@
 What is optional comes after what is not: a callback or a plot that fails is a warning, once the numbers are safe.
 """
 
-import contextlib
 import math
 import time
 import warnings
@@ -25,6 +24,7 @@ from zoo.training.compilation import TrainStep
 from zoo.training.interrupts import hold_interrupts
 from zoo.training.metrics import Epoch, EpochSums, Progress, Step, evaluate, find_best
 from zoo.training.optimiser import make_schedule
+from zoo.training.preparation import explain_lack_of_memory
 from zoo.training.recipe import find_aux_weights, make_loss
 from zoo.training.run_folder import Position, RunFolder, RunRecord
 from zoo.training.state import TrainState
@@ -89,7 +89,7 @@ class Training:
     def finish(self) -> Result:
         """All epochs that are to come: the folder can be resumed after each, and is finished after the last."""
         _call("on_start", self.callbacks.on_start, self.record)
-        with self._explain_lack_of_memory():
+        with explain_lack_of_memory(self.config, self.splits.train.preprocessing):
             try:
                 self._train()
             except KeyboardInterrupt:
@@ -268,18 +268,6 @@ class Training:
             _warn(f"{self.run.curves_path} was not drawn", error)
             return None
         return self.run.curves_path
-
-    @contextlib.contextmanager
-    def _explain_lack_of_memory(self) -> Iterator[None]:
-        try:
-            yield
-        except (MemoryError, jax.errors.JaxRuntimeError) as error:
-            if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            height, width, _ = self.splits.train.preprocessing.image_shape
-            step = f"a step of {self.config.model} with batch_size={self.config.batch_size} and {height}x{width} images"
-            remedy = "choose a smaller batch_size or image_size"
-            raise UserError(f"the memory is too small for {step}", remedy, code="out-of-memory") from error
 
 
 def _call(name: str, callback: Callable[..., Any] | None, *arguments: Any) -> None:

@@ -1,5 +1,7 @@
 """What a run starts from: its images as the net sees them, the net, its first or its trained weights, the optimiser."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -9,6 +11,7 @@ import optax
 from flax.traverse_util import flatten_dict
 
 from zoo.data import Preprocessing, Splits, load
+from zoo.errors import UserError
 from zoo.models import registry
 from zoo.training.freezing import find_fitting, freeze
 from zoo.training.optimiser import make_optimizer
@@ -60,11 +63,26 @@ def prepare(
     shape = preprocessing.image_shape
     variables, new = (None, ()) if config.weights is None else _load_weights(config, num_classes, shape, key)
     tx = freeze(make_optimizer(config, len(splits.train)) if tx is None else tx, config.freeze)
-    state = create_train_state(model, key, tx, shape, variables, ema_decay=config.ema_decay)
+    with explain_lack_of_memory(config, preprocessing):
+        state = create_train_state(model, key, tx, shape, variables, ema_decay=config.ema_decay)
     if config.statistics:
         layers = {"/".join(path[:-1]) for path in flatten_dict(state.batch_stats)}
         find_fitting(sorted(layers), config.statistics, "normalisation")
     return Prepared(splits, state, new)
+
+
+@contextlib.contextmanager
+def explain_lack_of_memory(config: TrainConfig, preprocessing: Preprocessing) -> Iterator[None]:
+    """One line in the place of what a device says that has too little."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        height, width, _ = preprocessing.image_shape
+        step = f"a step of {config.model} with batch_size={config.batch_size} and {height}x{width} images"
+        remedy = "choose a smaller batch_size or image_size"
+        raise UserError(f"the memory is too small for {step}", remedy, code="out-of-memory") from error
 
 
 def _choose_preprocessing(config: TrainConfig, own: Preprocessing, least: int) -> Preprocessing:
