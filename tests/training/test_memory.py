@@ -11,12 +11,11 @@ if sys.argv[1] == "kept":
 import jax, jax.numpy as jnp
 x = jnp.ones((512, 512))
 step = jax.jit(lambda x: jnp.dot(jnp.dot(jnp.concatenate([x] * 64), x), x).sum(axis=0))  # arrays of 64 MiB
-for _ in range(20):
+faults = [resource.getrusage(resource.RUSAGE_SELF).ru_minflt]
+for _ in range(40):
     step(x).block_until_ready()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    step(x).block_until_ready()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(sorted(after - before for before, after in zip(faults, faults[1:]))[20])
 """
 
 
@@ -28,6 +27,4 @@ def test_a_step_needs_no_fresh_pages():
         )
         for how in ("kept", "returned")
     }
-    pages = 10 * 64 * 2**20 // 4096  # of one array a step
-    assert faults["returned"] > 0.9 * pages
-    assert faults["kept"] < 0.5 * pages  # none in most runs; now and then an array finds no gap that is large enough
+    assert faults["kept"] < 100 < faults["returned"]  # in most steps: at first, and now and then, an array finds no gap
