@@ -32,7 +32,7 @@ def main() -> None:
     try:
         contestant: Contestant = pkgutil.resolve_name(job.maker)(job)
         contestant.step()
-    except Exception as error:
+    except Exception as error:  # whatever a library raises is told, and then raised
         lines = str(error).strip().splitlines() or [type(error).__name__]
         answer({"failure": lines[0].removesuffix(".")})
         raise

@@ -120,7 +120,7 @@ def _draw(what: str, path: Path, plot: Callable[[], "Figure"]) -> None:
         plots.write_plot(plot(), path)
     except ModuleNotFoundError:
         write(NO_PLOT)
-    except Exception as error:
+    except Exception as error:  # whatever is wrong with a picture, the figures are there
         warn(f"{path} was not drawn: {describe(error)}")
     else:
         write(f"{what}: {path}")

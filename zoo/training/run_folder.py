@@ -16,13 +16,11 @@ there, never a piece of one. All but the plots carry a digest that is checked wh
 """
 
 import contextlib
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +34,7 @@ from zoo.training import lock
 from zoo.training.checkpoint import load_tree, save_tree
 from zoo.training.metrics import Epoch, EpochSums, Step
 from zoo.training.recipe import TrainConfig, make_model
+from zoo.training.signed_json import sign, verify
 from zoo.training.state import TrainState, create_train_state
 from zoo.weights import read_metadata
 from zoo.weights.files import write_whole
@@ -176,7 +175,7 @@ class RunFolder:
         self.write_record(record)
 
     def write_record(self, record: RunRecord) -> None:
-        text = json.dumps(_sign(asdict(record)), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(sign(asdict(record)), indent=2, allow_nan=False) + "\n"
         write_whole(self.config_path, lambda path: path.write_text(text))
 
     def read(self) -> RunRecord:
@@ -188,7 +187,7 @@ class RunFolder:
         if not self.config_path.is_file():
             raise UserError(f"no run in {str(self.folder)!r}", "zoo.fit makes one", code="no-run", folder=self.folder)
         try:
-            values = _verify(self.config_path.read_text(encoding="utf-8"), indent=2, end="\n")
+            values = verify(self.config_path.read_text(encoding="utf-8"), indent=2, end="\n")
             if unknown := values.keys() - {field.name for field in fields(RunRecord)}:
                 raise ValueError(f"unknown {', '.join(sorted(unknown))}")
             return RunRecord(
@@ -209,7 +208,7 @@ class RunFolder:
     def write_metrics(self, history: Sequence[Epoch], steps: Sequence[Step] = ()) -> None:
         """A line a row: an epoch's after those of its steps."""
         rows: list[Epoch | Step] = sorted([*steps, *history], key=lambda row: row.epoch)
-        lines = "".join(json.dumps(_sign(asdict(row)), allow_nan=False) + "\n" for row in rows)
+        lines = "".join(json.dumps(sign(asdict(row)), allow_nan=False) + "\n" for row in rows)
         write_whole(self.metrics_path, lambda path: path.write_text(lines))
 
     def read_metrics(self) -> list[Epoch]:
@@ -222,7 +221,7 @@ class RunFolder:
             return []
         try:
             lines = self.metrics_path.read_text(encoding="utf-8").split("\n")
-            values = [_verify(line) for line in lines[:-1]]
+            values = [verify(line) for line in lines[:-1]]
             rows = [Epoch(**row) for row in values if "step" not in row]
             if lines[-1] or [row.epoch for row in rows] != list(range(1, len(rows) + 1)):
                 raise ValueError("a line is missing")
@@ -282,24 +281,3 @@ class RunFolder:
         history = self.read_metrics() if finished else self._read_position().history
         state = shapes.replace(**variables, key=key, step=jnp.zeros((), jnp.int32))
         return Trained(record, model, state, history, finished)
-
-
-def _sign(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a JSON object with a digest of them."""
-    text = json.dumps(values, allow_nan=False)
-    return {**values, "digest": hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}
-
-
-def _verify(text: str, *, indent: int | None = None, end: str = "") -> dict[str, Any]:
-    """The values of a JSON object, whose digest is right where there is one.
-
-    Raises:
-      UserError: it is not what was written.
-    """
-    values = json.loads(text)
-    signed = "digest" in values
-    values = {name: value for name, value in values.items() if name != "digest"}
-    if signed and json.dumps(_sign(values), indent=indent) + end != text:
-        remedy = 'restore it, or remove its "digest" if you changed it on purpose'
-        raise UserError("it is not as it was written, its digest says so", remedy)
-    return values
