@@ -193,13 +193,17 @@ def weights(tmp_path_factory):
 
 
 def test_validate_prints_the_shares_of_scikit_learn_of_all_pictures_of_a_folder(weights, tmp_path, capsys):
+    answers = tmp_path.with_suffix(".safetensors")
     random = np.random.default_rng(0)
     for number in range(10):
         (tmp_path / str(number)).mkdir()
         for i in range(3):
             Image.fromarray(random.integers(0, 256, (40, 30, 3), np.uint8)).save(tmp_path / str(number) / f"{i}.png")
-    code, out, _ = call(capsys, "validate", "resnet20", "--data", f"folder:{tmp_path}", "--weights", weights)
+    words = ("validate", "resnet20", "--data", f"folder:{tmp_path}", "--weights", weights)
+    code, out, _ = call(capsys, *words)
     assert code == 0
+    for _ in range(2):
+        assert call(capsys, *words, "--answers", answers)[:2] == (0, out), "answered now, or read from the file"
     _, text, _ = call(capsys, "predict", "resnet20", tmp_path, "--weights", weights, "--json")
     said = [[one["class"] for one in answer["classes"]] for answer in json.loads(text)]
     right = [path.split("/")[-2] for path in (answer["picture"] for answer in json.loads(text))]

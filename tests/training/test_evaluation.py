@@ -110,3 +110,43 @@ def test_a_net_in_half_precision_gives_float32_probabilities(tested):
     (answers,) = evaluate_classes(model, trained.state.variables, few, 16).values()
     assert answers.confidence.dtype == answers.loss.dtype == np.float32
     assert jax.tree.leaves(trained.state.params)[0].dtype == jnp.float32
+
+
+def test_an_interrupted_test_goes_on_from_its_file_to_the_same_answers(tested, tmp_path):
+    trained, test, answers = tested
+    model, variables, file = trained.model, trained.state.variables, tmp_path / "answers.safetensors"
+
+    def stop_at_150(seen):
+        if seen >= 150:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_classes(model, variables, test, 50, on_batch=stop_at_150, file=file)
+    seen = []
+    (first,) = evaluate_classes(model, variables, test, 50, on_batch=seen.append, file=file).values()
+    assert seen == [200, 250, 300, 350, 355], "three batches of eight were answered before"
+    (again,) = evaluate_classes(model, variables, test, 50, on_batch=seen.append, file=file).values()
+    assert len(seen) == 5, "all are answered"
+    for found in (first, again):
+        np.testing.assert_array_equal(found.rank, answers["running"].rank)
+        np.testing.assert_allclose(found.loss, answers["running"].loss, rtol=1e-4, atol=1e-5)
+
+
+def test_answers_to_another_question_are_not_taken(tested, tmp_path):
+    trained, test, _ = tested
+    model, variables, file = trained.model, trained.state.variables, tmp_path / "answers.safetensors"
+    evaluate_classes(model, variables, test, 355, file=file)
+    others = {
+        "weights": (jax.tree.map(lambda leaf: leaf + 1, variables), test, 355),
+        "pictures": (variables, replace(test, images=255 - test.images), 355),
+        "labels": (variables, replace(test, labels=test.labels[::-1]), 355),
+        "preprocessing": (variables, replace(test, preprocessing=replace(test.preprocessing, mean=(0.3,))), 355),
+        "batch size": (variables, test, 100),
+    }
+    before = file.read_bytes()
+    for what, (others_variables, split, batch_size) in others.items():
+        with pytest.raises(UserError, match="holds answers of another net"):
+            evaluate_classes(model, others_variables, split, batch_size, file=file)
+        assert file.read_bytes() == before, what
+    with pytest.raises(UserError, match=r"answers are written as \.safetensors"):
+        evaluate_classes(model, variables, test, 355, file=tmp_path / "answers.npz")

@@ -62,6 +62,7 @@ def validate(
     preprocessing: Annotated[str | None, arg(metavar="NAME|JSON", help_behavior_hint="")] = None,
     batch_size: int = 64,
     max_bad_files: int = 0,
+    answers: Annotated[Path | None, arg(metavar="FILE.safetensors", help_behavior_hint="")] = None,
 ) -> None:
     """Test a model's weights on labelled pictures.
 
@@ -76,6 +77,7 @@ def validate(
         preprocessing: How these weights want their pictures, if their file does not say: torchvision, caffe, inception.
         batch_size: Pictures at once.
         max_bad_files: So many pictures may be left out because they cannot be read.
+        answers: Keep the answers in this file; the same command goes on there if it was interrupted.
     """
     if data is None:
         raise UserError("nothing to test on", "name the pictures: --data folder:FOLDER")
@@ -85,8 +87,8 @@ def validate(
     with working("loading"):
         split = _load_test(data, max_bad_files)
         net, variables = library.pretrained(model, weights)
-        found = split.class_names or tuple(map(str, range(split.num_classes)))
-        numbers = match_classes(found, library.find_class_names(model, weights), net.num_classes)
+        names = split.class_names or tuple(map(str, range(split.num_classes)))
+        numbers = match_classes(names, library.find_class_names(model, weights), net.num_classes)
         split = replace(
             split,
             labels=numbers[split.labels],
@@ -95,11 +97,16 @@ def validate(
             preprocessing=fit_channels(partial(net.apply, train=False), variables, prepared),
         )
     with working("testing") as status:
-        answers = evaluate_classes(
-            net, variables, split, batch_size, on_batch=lambda n: status.update(f"tested {n:,} of {len(split):,}")
+        found = evaluate_classes(
+            net,
+            variables,
+            split,
+            batch_size,
+            on_batch=lambda n: status.update(f"tested {n:,} of {len(split):,}"),
+            file=answers,
         )["running"]
     table = make_table("", "top-1>", "top-5>", "pictures>")
-    table.add_row("measured", *(f"{100 * answers.top(k):.2f} %" for k in (1, 5)), f"{len(split):,}")
+    table.add_row("measured", *(f"{100 * found.top(k):.2f} %" for k in (1, 5)), f"{len(split):,}")
     published = find_published(model, weights)
     if published and published.top1 and published.top5:
         table.add_row("published", f"{published.top1:.2f} %", f"{published.top5:.2f} %", "50,000")

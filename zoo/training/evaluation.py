@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from zoo.errors import UserError
 from zoo.losses import softmax_cross_entropy
 from zoo.models.net import Net
 from zoo.norm import Statistics, batch_norm_options
+from zoo.training.answer_file import AnswerFile, identify_question
 from zoo.training.step import Loss
 from zoo.weights.key_maps import Variables
 
@@ -70,6 +72,7 @@ def evaluate_classes(
     statistics: Collection[Statistics] = RUNNING,
     loss_fn: Loss = softmax_cross_entropy,
     on_batch: Callable[[int], object] = lambda _: None,
+    file: Path | None = None,
 ) -> dict[Statistics, Answers]:
     """What a net says of every image, by the kind of statistics that normalise; the images are gone through once.
 
@@ -82,33 +85,38 @@ def evaluate_classes(
       statistics: "running", "batch" or both.
       loss_fn: `(logits [N, K], labels [N]) -> [N]`.
       on_batch: called with the number of images seen, after every batch.
+      file: a .safetensors file that keeps the answers: the same call goes on there if it was interrupted.
 
     Raises:
-      UserError: there are no images, or a label is no class of the net.
+      UserError: there are no images, a label is no class of the net, or the file answers something else.
     """
     if not len(split):
         raise UserError("the data set has no images", "there is nothing to evaluate")
     if (highest := split.labels.max()) >= model.num_classes:
         raise UserError(f"the images have labels up to {highest}", f"the net has {model.num_classes} classes")
     answer = jax.jit(partial(_answer, model, loss_fn), static_argnames="statistics")
-    found: dict[Statistics, list[dict[str, np.ndarray]]] = {kind: [] for kind in statistics}
-    order: list[np.ndarray] = []
+    kinds = sorted(statistics)
+    given = AnswerFile(file, identify_question(variables, split, batch_size, kinds) if file else "")
     rows = replace(split, labels=np.arange(len(split), dtype=np.int32))  # a batch then says which images it holds
-    for batch in batches(rows, batch_size, seed=0, epoch=0):
-        valid, row = batch["mask"], batch["label"]
-        order.append(row[valid])
-        for kind, answers in found.items():
-            answered = answer(variables, batch | {"label": split.labels[row]}, statistics=kind)
-            answers.append({name: np.asarray(values)[valid] for name, values in answered.items()})
-        on_batch(sum(map(len, order)))
-    back = np.argsort(np.concatenate(order))
+    try:
+        for batch in batches(rows, batch_size, seed=0, epoch=0, start=-(-len(given) // batch_size)):
+            valid, row = batch["mask"], batch["label"]
+            found = {"row": row[valid]}
+            for kind in kinds:
+                answered = answer(variables, batch | {"label": split.labels[row]}, statistics=kind)
+                found |= {f"{kind}/{name}": np.asarray(values)[valid] for name, values in answered.items()}
+            given.append(found)
+            on_batch(len(given))
+    finally:
+        given.write()
+    back = np.argsort(given.arrays["row"])
     return {
         kind: Answers(
             model.num_classes,
             split.labels,
-            **{name: np.concatenate([one[name] for one in answers])[back] for name in answers[0]},
+            **{name: given.arrays[f"{kind}/{name}"][back] for name in ("predicted", "confidence", "rank", "loss")},
         )
-        for kind, answers in found.items()
+        for kind in kinds
     }
 
 
