@@ -1,6 +1,6 @@
 # Thin on purpose: each target is what the README shows for people who do not use make.
 PYTHON ?= python3
-.PHONY: demo test test-all lint notebooks constraints
+.PHONY: demo test test-all lint notebooks docs constraints
 
 demo: .venv/installed
 	.venv/bin/zoo train resnet20 --data digits --epochs 20 --out runs/demo --overwrite
@@ -17,9 +17,15 @@ lint: .venv/installed
 notebooks: .venv/installed
 	.venv/bin/jupyter execute --inplace notebooks/*.ipynb
 
+docs: .venv/docs
+	.venv/bin/python -m sphinx -M html docs docs/_build --fail-on-warning --keep-going --nitpicky --quiet
+
 constraints: .venv/installed
 	.venv/bin/uv pip compile --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml -o constraints.txt
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet -c constraints.txt uv
-	.venv/bin/uv pip install --python .venv/bin/python -c constraints.txt -e ".[dev]" && touch $@
+	.venv/bin/uv pip install --compile-bytecode --python .venv/bin/python -c constraints.txt -e ".[dev]" && touch $@
+
+.venv/docs: .venv/installed
+	.venv/bin/uv pip install --python .venv/bin/python -c constraints.txt -e ".[docs]" && touch $@

@@ -77,9 +77,21 @@ def pytest_runtest_protocol():
     return answer
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption(
+        "--share", metavar="I/N", help="of the tests found only every N-th, from number I (modulo N) on: so CI goes "
+        "through the slow ones, a share with every commit"
+    )  # fmt: skip
+
+
+def pytest_collection_modifyitems(config, items):
     """The longest come first, or a run ends with one busy worker."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    if share := config.getoption("share"):
+        number, shares = map(int, share.split("/"))
+        chosen = items[number % shares :: shares]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
 
 
 def peak() -> int:
