@@ -1,12 +1,18 @@
 # Thin on purpose: each target is what the README shows for people who do not use make.
 PYTHON ?= python3
-.PHONY: demo test test-all lint notebooks docs constraints
+COMMITS = $(shell git rev-list --count HEAD)
+.PHONY: demo test test-share test-all lint notebooks docs constraints
 
 demo: .venv/installed
 	.venv/bin/zoo train resnet20 --data digits --epochs 20 --out runs/demo --overwrite
 
 test: .venv/installed
 	.venv/bin/python -m pytest -n 2 --dist worksteal
+
+# What takes minutes, a share with every commit: slow tests and two of the notebooks.
+test-share: .venv/installed
+	.venv/bin/python -m pytest -n 2 -m slow --share $(COMMITS)/25
+	.venv/bin/python -m pytest -n 2 -m notebook --share $(COMMITS)/3
 
 test-all: .venv/installed
 	.venv/bin/python -m pytest -m "not parity and not pretrained"

@@ -1,4 +1,7 @@
-"""Every notebook runs from top to bottom, asserts included, and is committed with its outputs (`make notebooks`)."""
+"""Every notebook runs from top to bottom, asserts included, and is committed with its outputs (`make notebooks`).
+
+It takes a minute or two each: CI runs two with every commit (`make test-share`).
+"""
 
 from pathlib import Path
 
@@ -11,6 +14,7 @@ each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 @each
+@pytest.mark.notebook
 @pytest.mark.filterwarnings("ignore")  # the kernel's transport warns in this process; the notebook runs in its own
 def test_notebook_runs(path):
     notebook = nbformat.read(path, as_version=4)

@@ -5,11 +5,13 @@ import re
 import shlex
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 import skimage.data
 from PIL import Image
 
@@ -21,10 +23,12 @@ from zoo.cli import main as cli
 from zoo.models import registry, resnet
 
 
-def test_table_of_models_is_the_one_the_command_writes():
-    assert write_model_table.readme() == write_model_table.README.read_text(), (
-        "write it: python -m tools.write_model_table"
-    )
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.parametrize(("path", "text"), write_model_table.files().items(), ids=lambda value: Path(value).name[:20])
+def test_tables_of_models_are_those_the_command_writes(path, text):
+    assert path.read_text(encoding="utf-8") == text, "write them: python -m tools.write_model_table"
 
 
 def test_measured_figures_are_of_registered_models_and_every_fixture_is_among_them():
@@ -36,7 +40,7 @@ def test_measured_figures_are_of_registered_models_and_every_fixture_is_among_th
 
 def blocks(language):
     """The fenced blocks of the README in that language; "" are those that show what is printed."""
-    text = write_model_table.README.read_text().split("```")[1::2]
+    text = README.read_text(encoding="utf-8").split("```")[1::2]
     return [block.partition("\n")[2] for block in text if block.partition("\n")[0] == language]
 
 

@@ -1,6 +1,6 @@
-"""The tables of models, of the registry's rows: README's, with distances from `measured.json`, and that of `zoo list`.
+"""The tables of models, of the registry's rows: those of the site and of the README, and that of `zoo list`.
 
-    python -m tools.write_model_table                       writes README.md's and zoo/cli/models.json
+    python -m tools.write_model_table                       writes docs/models.md, README.md and zoo/cli/models.json
     python -m tools.write_model_table --measure [GLOB ...]  measures first: the fixtures' nets, and with the [parity]
                                                             extra all others that the installed library has
 
@@ -19,7 +19,7 @@ from tests.support.proof import PROOFS, Distance, Subject
 from zoo.cli.models import ROWS
 
 MEASURED = Path(__file__).parent / "measured.json"
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- models: python -m tools.write_model_table -->", "<!-- /models -->"
 KINDS = {"logits": ("logits", "training"), "gradients": ("gradient",), "statistics": ("running",)}
 LIVE = {  # no fixture, but the installed torchvision or timm has the net: the size of its images
@@ -76,15 +76,36 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def short_table() -> str:
+    """One line a paper: its models, and which libraries' nets are held against them."""
+    measured = json.loads(MEASURED.read_text())
+    papers: dict[str, list[str]] = {}
+    for name in zoo.list_models():
+        papers.setdefault(zoo.variant(name).paper, []).append(name)
+    lines = ["| paper | models | proved against |", "|---|---|---|"]
+    for paper, names in papers.items():
+        sources = {measured[name]["source"].partition("/")[0] for name in names if name in measured}
+        against = ", ".join(sorted(sources)) or "the paper's figures"
+        lines.append(f"| {paper} | {', '.join(f'`{name}`' for name in names)} | {against} |")
+    return "\n".join(lines)
+
+
 def _scaled(macs: int) -> str:
     return f"{macs / 1e9:.2f} G" if macs >= 1e9 else f"{macs / 1e6:.1f} M"
 
 
-def readme() -> str:
-    """README.md with the table as it should be."""
-    before, _, rest = README.read_text().partition(BEGIN)
+def files() -> dict[Path, str]:
+    """The files with the tables as they should be."""
+    tables = {ROOT / "docs" / "models.md": table(), ROOT / "README.md": short_table()}
+    return {path: _replace_table(path.read_text(encoding="utf-8"), text) for path, text in tables.items()} | {
+        ROWS: rows()
+    }
+
+
+def _replace_table(page: str, text: str) -> str:
+    before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{text}\n{END}{after}"
 
 
 def rows() -> str:
@@ -110,8 +131,8 @@ def main() -> None:
         if found:
             measured = json.loads(MEASURED.read_text()) | {name: found}
             MEASURED.write_text(json.dumps(dict(sorted(measured.items())), indent=1) + "\n")
-    README.write_text(readme())
-    ROWS.write_text(rows(), encoding="utf-8")
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
