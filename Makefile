@@ -1,7 +1,7 @@
 # Thin on purpose: each target is what the README shows for people who do not use make.
 PYTHON ?= python3
 COMMITS = $(shell git rev-list --count HEAD)
-.PHONY: demo test test-share test-all lint notebooks docs constraints
+.PHONY: demo test proofs test-share test-all lint notebooks docs constraints
 
 demo: .venv/installed
 	.venv/bin/zoo train resnet20 --data digits --epochs 20 --out runs/demo --overwrite
@@ -9,10 +9,13 @@ demo: .venv/installed
 test: .venv/installed
 	.venv/bin/python -m pytest -n 2 --dist worksteal
 
-# What takes minutes, a share with every commit: slow tests and two of the notebooks.
+proofs: .venv/installed
+	.venv/bin/python -m pytest -n 2 --dist worksteal -m proof
+
+# What takes minutes, a share with every commit: slow tests and one of the notebooks.
 test-share: .venv/installed
 	.venv/bin/python -m pytest -n 2 -m slow --share $(COMMITS)/25
-	.venv/bin/python -m pytest -n 2 -m notebook --share $(COMMITS)/3
+	.venv/bin/python -m pytest -n 2 -m notebook --share $(COMMITS)/6
 
 test-all: .venv/installed
 	.venv/bin/python -m pytest -m "not parity and not pretrained"

@@ -10,6 +10,7 @@ import gc
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -28,6 +29,7 @@ import jax
 import psutil
 import pytest
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, and its children, ignore it
 jax.config.update("jax_num_cpu_devices", 8)  # before any device is touched
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

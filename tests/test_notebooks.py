@@ -1,6 +1,6 @@
 """Every notebook runs from top to bottom, asserts included, and is committed with its outputs (`make notebooks`).
 
-It takes a minute or two each: CI runs two with every commit (`make test-share`).
+It takes a minute or two each: CI runs one with every commit (`make test-share`).
 """
 
 from pathlib import Path

@@ -22,7 +22,6 @@ from tools import write_model_table
 from zoo.cli import main as cli
 from zoo.models import registry, resnet
 
-
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -60,7 +59,7 @@ def test_example_prints_what_the_readme_shows(capsys):
 def test_example_with_weights_pictures_and_one_s_own_images_runs(tmp_path, monkeypatch):
     """With a made file in the place of the published weights, which are on the hub."""
     monkeypatch.chdir(tmp_path)
-    (code,) = (block for block in blocks("python") if "pretrained" in block)
+    (code,) = (block for block in blocks("python") if "best_five_of_each" in block)
     shape = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
     shapes = jax.eval_shape(partial(zoo.create("resnet18").init, train=False), jax.random.key(0), shape)
     variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.01, leaf.dtype), shapes)

@@ -83,10 +83,7 @@ def test_who_fails_is_out_with_a_reason_and_the_others_go_on(kind, patience, fai
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_processes_end_with_the_one_that_started_them_whatever_they_compute(number, log):
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs ignore it
-        f"from zoo.bench import Job, race; race({{'a': {make_job('hanging', 'a')!r}}}, rounds=5, patience=600)"
-    )
+    code = f"from zoo.bench import Job, race; race({{'a': {make_job('hanging', 'a')!r}}}, rounds=5, patience=600)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL) as parent:
         while not (log.exists() and log.read_text().endswith("\n")):
             time.sleep(0.02)

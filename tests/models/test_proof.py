@@ -1,7 +1,8 @@
 """Every model is its reference: figures of torchvision, timm, pytorchcv and Cadene, in float64, to the stored digits.
 
-Everyday: structure of all records, evaluation at the smallest recorded input and training of those that
-`tests/support/proof.py` marks. Slow: the whole of every record, with all intermediate features.
+Everyday: structure of all records. `make proofs`, and CI with every commit: evaluation at the smallest recorded input,
+and training of those that `tests/support/proof.py` marks. Slow: the whole of every record, with all intermediate
+features.
 """
 
 from functools import partial
@@ -17,9 +18,17 @@ from tests.support.proof import FEATURE, PROOFS, Proof, Subject, assert_within
 from tools import write_record
 from zoo import weights
 
+EVERYDAY = ("torchvision/resnet18", "timm/resnetv2_18", "pytorchcv/preresnet20_cifar10")  # the quick ones of each kind
+
+
+def parametrize(proofs):
+    """A test of each proof, of which most take long: `make proofs`."""
+    marks = ((proof, () if proof.source in EVERYDAY else pytest.mark.proof) for proof in proofs)
+    return pytest.mark.parametrize("proof", [pytest.param(proof, marks=m, id=proof.source) for proof, m in marks])
+
+
 named = pytest.mark.parametrize("proof", PROOFS, ids=lambda proof: proof.source)
-evaluated = pytest.mark.parametrize("proof", [p for p in PROOFS if p.evaluate], ids=lambda proof: proof.source)
-trained = pytest.mark.parametrize("proof", [p for p in PROOFS if p.train], ids=lambda proof: proof.source)
+evaluated, trained = parametrize(p for p in PROOFS if p.evaluate), parametrize(p for p in PROOFS if p.train)
 
 
 @named

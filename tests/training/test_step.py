@@ -260,6 +260,7 @@ def test_auxiliary_heads_are_trained_with_their_weights(batch, aux_weights):
     chex.assert_trees_all_close(new.params, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.proof
 def test_one_step_of_googlenet_moves_its_auxiliary_heads():
     model = zoo.create("googlenet", num_classes=3)
     state = zoo.create_train_state(model, jax.random.key(0), optax.sgd(0.1), (32, 32, 3))

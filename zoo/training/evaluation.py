@@ -95,14 +95,13 @@ def evaluate_classes(
     if (highest := split.labels.max()) >= model.num_classes:
         raise UserError(f"the images have labels up to {highest}", f"the net has {model.num_classes} classes")
     answer = jax.jit(partial(_answer, model, loss_fn), static_argnames="statistics")
-    kinds = sorted(statistics)
-    given = AnswerFile(file, identify_question(variables, split, batch_size, kinds) if file else "")
+    given = AnswerFile(file, identify_question(variables, split, batch_size, sorted(statistics)) if file else "")
     rows = replace(split, labels=np.arange(len(split), dtype=np.int32))  # a batch then says which images it holds
     try:
         for batch in batches(rows, batch_size, seed=0, epoch=0, start=-(-len(given) // batch_size)):
             valid, row = batch["mask"], batch["label"]
             found = {"row": row[valid]}
-            for kind in kinds:
+            for kind in statistics:
                 answered = answer(variables, batch | {"label": split.labels[row]}, statistics=kind)
                 found |= {f"{kind}/{name}": np.asarray(values)[valid] for name, values in answered.items()}
             given.append(found)
@@ -116,7 +115,7 @@ def evaluate_classes(
             split.labels,
             **{name: given.arrays[f"{kind}/{name}"][back] for name in ("predicted", "confidence", "rank", "loss")},
         )
-        for kind in kinds
+        for kind in statistics
     }
 
 
