@@ -14,7 +14,7 @@ from jax import Array, lax
 from zoo.errors import UserError
 from zoo.layers.parameters import wide_dtype
 
-AxisName = str | tuple[str, ...] | None
+AxisName = str | tuple[str, ...] | None  # axes of `shard_map` or `pmap`
 Moments = tuple[Array, Array]  # mean and biased variance, [C]
 Sums = TypeVar("Sums", Array, tuple[Array, Array])
 

@@ -12,7 +12,7 @@ from jax import Array
 from zoo.errors import UserError
 from zoo.norm.forward_and_backward import AxisName
 
-Statistics = Literal["batch", "running"]
+Statistics = Literal["batch", "running"]  # what normalises
 StatisticsByLayer = Statistics | Mapping[str, Statistics]  # for all layers, or by shell pattern of their paths
 
 

@@ -20,7 +20,7 @@ from zoo.norm.forward_and_backward import align_mask, batch_norm, count_valid
 from zoo.norm.module import BatchNorm
 from zoo.norm.options import Statistics, batch_norm_options
 
-Batch = Mapping[str, Any]
+Batch = Mapping[str, Any]  # image, and perhaps mask
 Variables = Mapping[str, Any]
 
 

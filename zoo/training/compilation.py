@@ -11,7 +11,7 @@ from jax.errors import JaxRuntimeError
 
 from zoo.training.state import TrainState
 
-Batch = Mapping[str, jax.Array | np.ndarray]
+Batch = Mapping[str, jax.Array | np.ndarray]  # image, label and perhaps mask, see `zoo.training.step`
 Metrics = dict[str, jax.Array]
 
 # jaxlib gives all convolutions to YNNPACK, whose gradients of kernels are up to three times as slow as XLA's own.

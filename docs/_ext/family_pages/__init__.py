@@ -1,0 +1,1 @@
+"""What the pages of the families consist of: figures drawn from traces, tables from the registry and the proofs."""
