@@ -24,7 +24,7 @@ lint: .venv/installed
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
 notebooks: .venv/installed
-	.venv/bin/jupyter execute --inplace notebooks/*.ipynb
+	.venv/bin/jupyter execute --inplace notebooks/*.ipynb && .venv/bin/python -m tools.write_questions
 
 docs: .venv/docs
 	.venv/bin/python -m sphinx -M html docs docs/_build --fail-on-warning --keep-going --nitpicky --quiet
