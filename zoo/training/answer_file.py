@@ -66,12 +66,17 @@ def identify_question(variables: Variables, split: Split, *details: object) -> s
     digest = hashlib.sha256(repr((split.preprocessing, split.num_classes, *details)).encode())
     for path, leaf in sorted(flatten_dict(jax.device_get(variables)).items()):
         digest.update(repr((path, leaf.dtype, leaf.shape)).encode())
-        digest.update(np.ascontiguousarray(leaf))
-    digest.update(np.ascontiguousarray(split.labels))
+        digest.update(_view_bytes(leaf))
+    digest.update(_view_bytes(split.labels))
     if isinstance(split, Dataset):
-        digest.update(np.ascontiguousarray(split.images))
+        digest.update(_view_bytes(split.images))
     if isinstance(split, PictureFiles):
         for file in split.paths:
             status = file.stat()
             digest.update(repr((str(file.resolve()), status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()
+
+
+def _view_bytes(array: np.ndarray) -> memoryview:
+    """The bytes of an array of any type, bfloat16 included."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
