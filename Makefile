@@ -14,7 +14,7 @@ proofs: .venv/installed
 
 # What takes minutes, a share with every commit: slow tests and one of the notebooks.
 test-share: .venv/installed
-	.venv/bin/python -m pytest -n 2 -m slow --share $(COMMITS)/25
+	.venv/bin/python -m pytest -n 2 -m "slow and not parity and not pretrained" --share $(COMMITS)/25
 	.venv/bin/python -m pytest -n 2 -m notebook --share $(COMMITS)/6
 
 test-all: .venv/installed
