@@ -33,3 +33,22 @@ def test_weights_of_auxiliary_heads_are_ours():
 
     nets = {name: tuple(zoo.variant(name).aux_weights.values()) for name in AUX_WEIGHTS}
     assert nets == AUX_WEIGHTS
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnetv2_50", "inception_v4", "densenet121"])
+def test_a_folded_net_answers_as_before_and_says_what_it_could_not_fold(name):
+    import torch
+    from torch import nn
+
+    from zoo.bench.torch_nets import fold, make_net
+
+    torch.manual_seed(0)
+    net, images = make_net(name), torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        net.train()(images)  # so that the running statistics are not 0 and 1
+        expected = net.eval()(images)
+        folded, note = fold(net)
+        torch.testing.assert_close(folded(images), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    left = sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    expected_left = {"resnet18": 0, "inception_v4": 0, "resnetv2_50": 17, "densenet121": 62}[name]
+    assert (left, note.split(" ")[:3:2]) == (expected_left, ["torch.fx", str(left)] if left else [""])

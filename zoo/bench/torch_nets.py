@@ -120,7 +120,7 @@ def _make(job: Job, compile_net: Callable[[nn.Module], Any]) -> Contestant:
     if job.dtype == "bfloat16":
         autocast = lambda: torch.autocast(device, torch.bfloat16)  # noqa: E731
     if job.mode == "infer":
-        net, note = _fold(net.eval())
+        net, note = fold(net.eval())
         call = compile_net(net.to(device, memory_format=torch.channels_last))
 
         def infer() -> None:
@@ -154,18 +154,29 @@ def _make(job: Job, compile_net: Callable[[nn.Module], Any]) -> Contestant:
     return Contestant(wait, torch.cuda.get_device_name(), note=note)
 
 
-def _fold(net: nn.Module) -> tuple[nn.Module, str]:
-    """The net with its normalisations folded, and how many could not be: all of timm's, which are no torch modules."""
+def fold(net: nn.Module) -> tuple[nn.Module, str]:
+    """The net with its normalisations folded, and how many could not be: those that no convolution stands before."""
     count = sum(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+    _split_activations(net)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folded = fuse(net)
     modules = dict(folded.named_modules())
-    left = sum(
-        getattr(node.target, "__name__", "") == "batch_norm" or isinstance(modules.get(node.target), nn.BatchNorm2d)
-        for node in folded.graph.nodes
-    )
+    left = sum(isinstance(modules.get(node.target), nn.BatchNorm2d) for node in folded.graph.nodes)
     return folded, f"torch.fx leaves {left} of {count} normalisations unfolded" if left else ""
+
+
+def _split_activations(net: nn.Module) -> None:
+    """Makes two modules of each of timm's normalisations, which activate as well: torch.fx folds torch's own alone."""
+    from timm.layers import BatchNormAct2d
+
+    for name, module in net.named_children():
+        if isinstance(module, BatchNormAct2d):
+            plain = nn.BatchNorm2d(module.num_features, module.eps)
+            plain.load_state_dict(module.state_dict())
+            setattr(net, name, nn.Sequential(plain.eval(), module.drop, module.act))
+        else:
+            _split_activations(module)
 
 
 def _time(step: Callable[[], object]) -> float:
