@@ -12,7 +12,6 @@ from zoo.losses.binary import (
     multilabel_cross_entropy,
 )
 from zoo.losses.classification import (
-    dice,
     kl_divergence,
     mean_squared_error_with_activation,
     poly_loss,
@@ -22,6 +21,7 @@ from zoo.losses.gradient import gradient_of
 from zoo.losses.logistic import LogisticFit, fit_logistic_regression, logistic_gradient, logistic_hessian, logistic_loss
 from zoo.losses.reduction import kernel_mask, reduce, weight_decay, with_auxiliary
 from zoo.losses.regression import huber, l1, l2, log_cosh, smooth_l1
+from zoo.losses.segmentation import dice
 
 # Ordered as a table of contents.
 __all__ = [  # noqa: RUF022

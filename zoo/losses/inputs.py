@@ -110,6 +110,11 @@ def prepare_classes(logits: ArrayLike, labels: ArrayLike, axis: int) -> tuple[ja
     return logits, one_hot, (labels >= 0) & (labels < classes)
 
 
+def refuse_unlabelled(loss: jax.Array, labelled: jax.Array) -> jax.Array:
+    """Return NaN where there is no label, without a NaN anywhere else for `jax_debug_nans` to stop at."""
+    return jnp.where(labelled, loss, 0) / labelled.astype(loss.dtype)
+
+
 def broadcast_mask(where: ArrayLike, name: str, array: jax.Array) -> jax.Array:
     """Return the mask `where` in the shape of `array`, with axes of length one repeated."""
     where = require_boolean(where)
