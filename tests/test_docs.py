@@ -10,7 +10,7 @@ import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
 # Pages whose blocks belong together and need nothing that is not in the repository.
-RUN = ("index.md", "nnx.md", "many_devices.md", "coming_from_flax_batch_norm.md")
+RUN = ("index.md", "export.md", "nnx.md", "many_devices.md", "coming_from_flax_batch_norm.md")
 
 
 @pytest.mark.parametrize("page", RUN)

@@ -92,7 +92,8 @@ def _pixels(x: jax.Array, window: int, stride: int, edges: Edges, fill: float) -
     x = jnp.pad(x, ((0, 0), *edges, (0, 0)), constant_values=fill)
     height, width = ((n - window) // stride * stride + 1 for n in x.shape[1:3])  # up to the last window's start
     for i, j in itertools.product(range(window), repeat=2):
-        yield x[:, i : i + height : stride, j : j + width : stride]
+        stop = (x.shape[0], i + height, j + width, x.shape[3])
+        yield lax.slice(x, (0, i, j, 0), stop, (1, stride, stride, 1))  # indexing gathers where N is unknown
 
 
 def _overhang(n: int, window: int, stride: int, padding: int) -> int:
