@@ -1,7 +1,7 @@
-"""Files of weights: `save` writes .safetensors, `read` reads .safetensors, .npz and .pth.
+"""Files of weights: `save` writes .safetensors, `read` reads .safetensors, .npz, torch's and Keras's.
 
 A file appears whole or not at all, and is believed only after every check: a damaged or hostile one is a `UserError`
-with one line, and no code in it is ever run (`.pth` goes through torch's own restricted unpickler, or not at all).
+with one line, and no code in it is ever run.
 
 Two digests are noted in what is written here, and checked where they are found: one over the names and bytes of the
 arrays, one over the header (names, types, shapes, metadata and the first digest), so that the metadata can be believed
@@ -13,9 +13,8 @@ import errno
 import hashlib
 import json
 import os
-import pickle
-import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,21 @@ import numpy as np
 
 from zoo.errors import UserError
 from zoo.models.net import Net
+from zoo.weights.archives import open_archive
+from zoo.weights.checkpoints import read_parts, read_state_dict
+from zoo.weights.hdf5 import KERAS_SUFFIXES, read_hdf5
 from zoo.weights.inspection import check_variables
 from zoo.weights.key_maps import ZOO, Variables
-from zoo.weights.state_dict import to_torch
-from zoo.weights.wording import escape
+from zoo.weights.state_dict import arrange
+from zoo.weights.torch_files import SUFFIXES
+from zoo.weights.wording import escape, list_names
 
 ARRAYS_DIGEST, HEADER_DIGEST = "zoo_arrays_sha256", "zoo_header_sha256"  # keys of the metadata
 PREPROCESSING = "preprocessing"  # where the metadata say how pictures are prepared
+VARIATION = "variation"  # where they say whose net it is, if not quite the model: "keras"
+UNREADABLE = "unreadable"  # the code of the error of a damaged or hostile file
 CHANGED = "it is damaged, or was changed since it was written (its digest says so); fetch or write it again"
-EXPANSION = 100  # trained weights hardly compress: an .npz that grows more than this is a bomb
+INDEX = ".safetensors.index.json"  # ends the name of the file that says in which of several files an array is
 
 
 def save(
@@ -61,7 +66,7 @@ def save(
     if path.suffix != ".safetensors":
         raise UserError(f"{path}: weights are written as .safetensors")
     check_variables(name, variables, model)
-    arrays = to_torch(name, variables, layout=layout)
+    arrays = arrange(name, variables, layout)
     write_arrays(path, arrays, {"model": name, "layout": layout, **(metadata or {})})
 
 
@@ -94,15 +99,45 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: M
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of a file by name.
 
+    Args:
+      path: .safetensors, also several with an index (`model.safetensors.index.json`); .npz; what Keras wrote
+        (.h5, .keras); or what torch.save wrote, of which `checkpoint.pth#model_ema` is the state dict under that key.
+
     Raises:
       UserError: damaged, hostile, or of an unknown suffix.
     """
-    path = Path(path).expanduser()
-    readers: dict[str, Callable[[Path], Mapping[str, Any]]]
-    readers = {".safetensors": _read_safetensors, ".npz": _read_npz, ".pth": _read_pth, ".pt": _read_pth}
-    if path.suffix not in readers:
+    path, part = split_part(path)
+    readers: dict[str, Callable[[Path], Mapping[str, Any]]] = {
+        ".safetensors": _read_safetensors,
+        ".npz": _read_npz,
+        **dict.fromkeys(SUFFIXES, partial(read_state_dict, part=part)),
+        **dict.fromkeys(KERAS_SUFFIXES, read_hdf5),
+        INDEX: _read_shards,
+    }
+    suffix = INDEX if path.name.endswith(INDEX) else path.suffix
+    if suffix not in readers:
         raise UserError(f"{path}: weights are read from {', '.join(readers)}")
-    return dict(_read_guarded(path, readers[path.suffix]))
+    if part is not None and suffix not in SUFFIXES:
+        raise UserError(f"{path} has no parts", f"leave out #{escape(part)}")
+    return dict(_read_guarded(path, readers[suffix]))
+
+
+def split_part(path: str | Path) -> tuple[Path, str | None]:
+    """The file that `"checkpoint.pth#model_ema"` means, and the key of the part of it, if one is named."""
+    path = Path(path).expanduser()
+    name, _, part = path.name.rpartition("#")
+    return (path, None) if not name or path.exists() else (path.with_name(name), part)
+
+
+def list_parts(path: str | Path) -> list[str]:
+    """The keys of a checkpoint that hold state dicts, that of the one which `read` takes first; none of other files.
+
+    Raises:
+      UserError: damaged or hostile.
+    """
+    path, part = split_part(path)
+    parts: list[str] = _read_guarded(path, read_parts) if path.suffix in SUFFIXES else []
+    return sorted(parts, key=lambda name: name != part)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -113,7 +148,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     Raises:
       UserError: damaged, or changed since it was written here.
     """
-    path = Path(path).expanduser()
+    path, _ = split_part(path)
     metadata = _read_guarded(path, _read_header) if path.suffix == ".safetensors" else {}
     return {k: v for k, v in metadata.items() if k not in (ARRAYS_DIGEST, HEADER_DIGEST)}
 
@@ -188,9 +223,13 @@ def _read_guarded(path: Path, reader: Callable[[Path], Any]) -> Any:
         return reader(path)
     except (ModuleNotFoundError, FileNotFoundError):
         raise
+    except UserError as error:
+        problem = f"{path} cannot be read, nothing was loaded: {error.problem}"
+        raise UserError(problem, error.remedy, code=UNREADABLE) from error
     except Exception as error:  # a hostile file can make its parser raise anything
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"{path} cannot be read, nothing was loaded: {escape(reason).rstrip('.')}") from error
+        problem = f"{path} cannot be read, nothing was loaded: {escape(reason).rstrip('.')}"
+        raise UserError(problem, code=UNREADABLE) from error
 
 
 def _read_header(path: Path) -> dict[str, str]:
@@ -219,33 +258,40 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
     return arrays
 
 
+def read_shard_names(path: Path) -> list[str]:
+    """The files beside an index that have its arrays.
+
+    Raises:
+      UserError: it is damaged, or names what is no file beside it.
+    """
+    return sorted(set(_read_guarded(path, _read_index).values()))
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    """`{array: file}`."""
+    files: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+    if strange := [name for name in files.values() if Path(name).name != name or not name.endswith(".safetensors")]:
+        raise ValueError(f"it names what is no file beside it: {escape(strange[0])}")
+    return files
+
+
+def _read_shards(path: Path) -> Mapping[str, Any]:
+    """The arrays of an index, each from the file that it is said to be in."""
+    files = _read_index(path)
+    arrays: dict[str, Any] = {}
+    for name in sorted(set(files.values())):
+        if not (path.parent / name).is_file():
+            raise ValueError(f"{escape(name)} is not beside it")
+        shard = _read_safetensors(path.parent / name)
+        arrays |= {key: array for key, array in shard.items() if files.get(key) == name}
+    if missing := [key for key in files if key not in arrays]:
+        raise ValueError(f"these arrays are not where it says: {list_names(missing)}")
+    return arrays
+
+
 def _read_npz(path: Path) -> Mapping[str, Any]:
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > EXPANSION * path.stat().st_size:
-        raise ValueError(f"it unpacks to {unpacked} bytes, more than {EXPANSION} times its size")
-    with np.load(path, allow_pickle=False) as file:
+    with open_archive(path), np.load(path, allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
     if strange := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:  # numpy gives bytes
         raise ValueError(f"{strange[0]} is not an array")
     return arrays
-
-
-def _read_pth(path: Path) -> Mapping[str, Any]:
-    try:
-        import torch
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            f"{path} is read by torch alone: `pip install torch`, or where torch is installed write"
-            " safetensors.torch.save_file(state_dict, 'weights.safetensors')."
-        ) from None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # its text is advice to run the code
-        raise ValueError("it is not a state dict of tensors, and no code in it is run") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state  # a training script's checkpoint
-    if not isinstance(state, dict) or not all(isinstance(k, str) for k in state):
-        raise ValueError("it must hold a state dict {name: tensor}")
-    if not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ValueError("it must hold a state dict {name: tensor}")
-    return state

@@ -1,4 +1,4 @@
-"""Repositories of weights on the Hugging Face hub: their file, and what timm's config.json tells about it."""
+"""Repositories of weights, on the Hugging Face hub or in a folder: their files, and what timm's config.json tells."""
 
 import json
 from collections.abc import Mapping
@@ -8,9 +8,12 @@ from typing import Any
 
 from zoo.data.preprocessing import Preprocessing
 from zoo.errors import UserError
+from zoo.weights.files import read_shard_names, split_part
 from zoo.weights.wording import escape
 
-PREFIX, FILE, CARD = "hf:", "model.safetensors", "config.json"
+PREFIX, CARD = "hf:", "config.json"
+INDEX = "model.safetensors.index.json"  # of weights that are too large for one file
+FILES = ("model.safetensors", INDEX, "pytorch_model.bin")  # in which weights are looked for
 PATIENCE = 5.0  # seconds for the first answer
 REMEDY = "pass a file of weights that says it, or another repository"
 
@@ -23,10 +26,47 @@ class Card:
     class_names: tuple[str, ...] | None
 
 
-def fetch(source: str, file: str = FILE) -> Path:
-    """A file of `hf:org/name`, kept in the hub's cache (`HF_HUB_OFFLINE=1` looks nowhere else).
+def find(folder: Path) -> Path:
+    """The weights in a folder that has the files of a repository.
+
+    Raises:
+      FileNotFoundError: there are none.
+    """
+    for file in FILES:
+        if (folder / file).is_file():
+            return folder / file
+    raise FileNotFoundError(f"no {', '.join(FILES[:-1])} or {FILES[-1]} in the folder {folder}.")
+
+
+def fetch(source: str) -> Path:
+    """The weights of `hf:org/name`, or of `hf:org/name@revision`, a branch, a tag or a commit.
+
+    Raises:
+      FileNotFoundError: they are not there, or cannot be reached.
+      ModuleNotFoundError: huggingface_hub is not installed.
+    """
+    failures: list[FileNotFoundError] = []
+    for file in FILES:
+        try:
+            path = fetch_file(source, file, ask=not failures or _is_missing(failures[0]))
+        except FileNotFoundError as error:
+            failures.append(error)
+        else:
+            for shard in read_shard_names(path) if file == INDEX else ():
+                fetch_file(source, shard)
+            return path
+    raise failures[0]
+
+
+def fetch_file(source: str, file: str, *, ask: bool = True) -> Path:
+    """A file of a repository, kept in the hub's cache (`HF_HUB_OFFLINE=1` looks nowhere else).
 
     The hub is asked once before the download, which itself would ask a dead network again and again, 23 seconds long.
+
+    Args:
+      source: the repository, as in `fetch`.
+      file: its name there.
+      ask: False looks in the cache alone.
 
     Raises:
       FileNotFoundError: it is not there, or cannot be reached.
@@ -38,29 +78,88 @@ def fetch(source: str, file: str = FILE) -> Path:
         raise ModuleNotFoundError(
             f"{source} is fetched by huggingface_hub: `pip install 'jax-cnn-zoo[hub]'`."
         ) from None
-    repository = source.removeprefix(PREFIX)
+    place = source.removeprefix(PREFIX)
+    repository, _, named = place.partition("@")
+    revision = named or None
     unreachable: Exception | None = None
     try:
-        url = huggingface_hub.hf_hub_url(repository, file)
-        huggingface_hub.get_hf_file_metadata(url, timeout=PATIENCE)
+        if ask:
+            url = huggingface_hub.hf_hub_url(repository, file, revision=revision)
+            huggingface_hub.get_hf_file_metadata(url, timeout=PATIENCE)
     except Exception as error:  # each version has its own for a dead network
         unreachable = error
+    local = unreachable is not None or not ask
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, file, local_files_only=unreachable is not None))
-    except Exception as error:  # not there, no network and not in the cache, an impossible name
-        reason = escape(str(unreachable or error).partition("\n")[0])
-        raise FileNotFoundError(f"no {file} from the hub's {escape(repository)!r}: {reason}") from error
+        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, local_files_only=local))
+    except Exception as error:  # not there, no network and not in the cache, an impossible name, an interruption
+        cause = unreachable or error
+        raise FileNotFoundError(f"no {file} from the hub's {escape(place)!r}: {_explain(cause, revision)}.") from cause
 
 
-def read_card(source: str) -> Card | None:
-    """What timm's `config.json` in the repository says; None where there is no such file, or not one of timm's.
+def _is_missing(failure: FileNotFoundError) -> bool:
+    """Whether the hub has answered, and has no such file."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    return isinstance(failure.__cause__, EntryNotFoundError)
+
+
+def push(folder: Path, repository: str, *, private: bool = False) -> str:
+    """Makes `org/name` on the hub what a folder holds, in one commit: all of it arrives, or nothing.
+
+    Args:
+      folder: its files are those of the repository afterwards, beside others that are there.
+      repository: is made if it is not there.
+      private: whether only its owners see a new one.
+
+    Returns:
+      The address of its page.
+
+    Raises:
+      UserError: the hub does not take it.
+      ModuleNotFoundError: huggingface_hub is not installed.
+    """
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            f"{repository} is written by huggingface_hub: `pip install 'jax-cnn-zoo[hub]'`."
+        ) from None
+    try:
+        api = huggingface_hub.HfApi()
+        page = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Weights from jax-cnn-zoo")
+    except Exception as error:  # no token, no network, a name that cannot be
+        reason = escape(str(error).partition("\n")[0]).rstrip(".")
+        remedy = "log in with `hf auth login`, as somebody who may write there, and try again"
+        raise UserError(f"nothing was pushed to {escape(repository)} ({reason})", remedy) from error
+    return str(page)
+
+
+def _explain(error: Exception, revision: str | None) -> str:
+    from huggingface_hub import errors
+
+    reasons = {
+        errors.GatedRepoError: "ask for access on its page there, then log in with `hf auth login`",
+        errors.RepositoryNotFoundError: "there is no such repository, or it is private: log in with `hf auth login`",
+        errors.RevisionNotFoundError: f"it has no revision {escape(revision)!r}",
+        errors.EntryNotFoundError: "the repository has no such file",
+    }
+    for kind, reason in reasons.items():
+        if isinstance(error, kind):
+            return reason
+    return escape(str(error).partition("\n")[0]).rstrip(".")
+
+
+def read_card(source: str | Path | None) -> Card | None:
+    """What timm's `config.json` in a repository says; None where there is no such file, or not one of timm's.
+
+    Args:
+      source: of weights, as in `zoo.load`: of a file there is no repository.
 
     Raises:
       UserError: it says what cannot be.
     """
-    try:
-        path = fetch(source, CARD)
-    except FileNotFoundError:
+    if (path := _find_card(source)) is None:
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -73,6 +172,19 @@ def read_card(source: str) -> Card | None:
         raise UserError(f"{path}: {error.problem}", error.remedy or REMEDY) from error
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"{path} is not a config.json as timm writes it ({escape(repr(error))})", REMEDY) from error
+
+
+def _find_card(source: str | Path | None) -> Path | None:
+    if source is None:
+        return None
+    repository, _ = split_part(source)
+    if str(source).startswith(PREFIX):
+        try:
+            return fetch_file(str(repository), CARD)
+        except FileNotFoundError:
+            return None
+    path = repository / CARD
+    return path if path.is_file() else None
 
 
 def _read_preprocessing(said: Mapping[str, Any]) -> Preprocessing:

@@ -13,12 +13,11 @@ from zoo.errors import UserError
 from zoo.models import registry
 from zoo.models.layout import Layout
 from zoo.models.net import Net
-from zoo.weights.key_maps import COUNTER, ZOO, Variables, find_layout, modernise, recognise_layout, slots
+from zoo.weights.key_maps import ZOO, Variables, find_layout, is_counter, modernise, recognise_names, slots
 from zoo.weights.wording import escape, list_problems
 
 Shape = tuple[int, int, int]
 Arrays = dict[str, np.ndarray]
-WRAPPER = "module."  # before every key of a net that torch's DataParallel wraps
 
 
 def init(model: Net, image_shape: Shape, key: jax.Array) -> dict[str, Any]:
@@ -45,21 +44,19 @@ def recognise_arrays(
     Raises:
       UserError: what stands under a key has no numbers, or two keys are one tensor.
     """
-    wrapped = bool(state_dict) and all(k.startswith(WRAPPER) for k in state_dict)
-    names = {k: k.removeprefix(WRAPPER) if wrapped else k for k in state_dict}
-    arrays = {names[k]: _to_numpy(k, v) for k, v in state_dict.items() if k.rpartition(".")[2] != COUNTER}
-    chosen = recognise_layout(name, variables, arrays) if layout is None else find_layout(name, layout)
-    return modernise(arrays, chosen), chosen
+    counted = {k: v for k, v in state_dict.items() if not is_counter(k)}
+    prefix, chosen = recognise_names(name, variables, counted, None if layout is None else find_layout(name, layout))
+    return modernise({k.removeprefix(prefix): _to_numpy(k, v) for k, v in counted.items()}, chosen), chosen
 
 
-def find_shapes(name: str, state_dict: Mapping[str, Any]) -> tuple[int | None, int]:
+def find_shapes(name: str, state_dict: Mapping[str, Any], model: Net | None = None) -> tuple[int | None, int]:
     """Numbers of classes and of input channels of the net that a state dict belongs to.
 
     Returns:
       `(classes, channels)`: classes is None where no head of the model's tells, channels the model's own where the
       first layer does not tell.
     """
-    row, model = registry.variant(name), registry.create(name)
+    row, model = registry.variant(name), model or registry.create(name)
     expected = init_shapes(model, find_image_shape(name))
     arrays, layout = recognise_arrays(name, expected, state_dict)
     wanted = slots(expected, layout)

@@ -12,10 +12,11 @@ from zoo.errors import UserError
 from zoo.models import registry
 from zoo.models.net import Net
 from zoo.models.variants import PublishedWeights
-from zoo.weights import hub
-from zoo.weights.files import PREPROCESSING, read, read_metadata
-from zoo.weights.inspection import Arrays, Shape, find_image_shape, find_shapes
-from zoo.weights.state_dict import IMAGENET, NewModules, from_torch
+from zoo.weights import hub, keras
+from zoo.weights.files import PREPROCESSING, VARIATION, read, read_metadata, split_part
+from zoo.weights.hdf5 import KERAS_SUFFIXES
+from zoo.weights.inspection import Arrays, Shape, find_image_shape
+from zoo.weights.state_dict import NewModules, fit_net, from_torch
 from zoo.weights.wording import escape
 
 
@@ -33,17 +34,21 @@ def load(
 
     Args:
       name: the model.
-      source: a .safetensors, .npz or .pth file; `"hf:org/name"`, the `model.safetensors` of that repository of the
-        Hugging Face hub (kept in its cache; `HF_HUB_OFFLINE=1` looks nowhere else); or None for the published weights
-        of `zoo.variant(name)`.
+      source: a .safetensors or .npz file, or one of torch's (.pth, .pt, .bin, .ckpt, .pth.tar), of which
+        `"FILE#model_ema"` is the state dict under that key, or one of Keras's (.h5, .keras), for the model with Keras's
+        fields (`zoo.from_keras`); `"hf:org/name"` or `"hf:org/name@revision"`, a repository of the Hugging Face hub
+        (kept in its cache; `HF_HUB_OFFLINE=1` looks nowhere else), or a folder with its files; or None for the
+        published weights of `zoo.variant(name)`.
       model, new, grayscale, image_shape, key: as in `zoo.from_torch`.
 
     Raises:
       UserError: the file is damaged, or its arrays are not those of the model; nothing is loaded.
       FileNotFoundError: there is no such file, or it cannot be had from the hub.
-      ModuleNotFoundError: torch or huggingface_hub is needed and not installed.
+      ModuleNotFoundError: huggingface_hub is needed and not installed.
     """
-    arrays = read(find_weights(name, source))
+    path = find_weights(name, source)
+    model = find_variation(name, path) if model is None else model
+    arrays = read_arrays(name, path)
     return from_torch(name, arrays, model=model, new=new, grayscale=grayscale, image_shape=image_shape, key=key)
 
 
@@ -77,7 +82,7 @@ def pretrained(
       FileNotFoundError, ModuleNotFoundError: as `zoo.load`.
     """
     path = find_weights(name, source)
-    arrays = read(path)
+    arrays = read_arrays(name, path)
     model, new, seen = recognise_net(name, path, arrays, num_classes)
     model, seen = model.clone(dtype=dtype, param_dtype=param_dtype), image_shape or seen
     return model, from_torch(name, arrays, model=model, new=new, grayscale=grayscale, image_shape=seen, key=key)
@@ -93,18 +98,22 @@ def recognise_net(
       does not have, `"head"` or nothing; the shape of its images, which is what the file notes beside the arrays, or
       else native but for the channels.
     """
-    classes, channels = find_shapes(name, arrays)
-    model = registry.create(name)
-
-    def fits(wanted: int | None) -> bool:
-        return classes in (None, wanted) or (classes, wanted) == (IMAGENET + 1, IMAGENET)
-
-    if num_classes is None:
-        num_classes = model.num_classes if fits(model.num_classes) else classes
-    new: NewModules = () if num_classes == 0 or fits(num_classes) else "head"
+    model, new, channels = fit_net(name, arrays, find_variation(name, path), num_classes)
     noted = read_metadata(path).get(PREPROCESSING)
     image_shape = parse_preprocessing(noted).image_shape if noted else find_image_shape(name, channels)
-    return model.clone(num_classes=num_classes), new, image_shape
+    return model, new, image_shape
+
+
+def read_arrays(name: str, path: Path) -> Arrays:
+    """The arrays of a file, those of Keras's by our names."""
+    arrays = read(path)
+    return keras.name_as_ours(name, arrays) if path.suffix in KERAS_SUFFIXES else arrays
+
+
+def find_variation(name: str, path: Path) -> Net:
+    """The model, with the fields that make it Keras's where a file is Keras's, or was converted from one."""
+    theirs = path.suffix in KERAS_SUFFIXES or read_metadata(path).get(VARIATION) == keras.KERAS
+    return keras.make_model(name) if theirs else registry.create(name)
 
 
 def find_published(name: str, source: str | Path | None = None) -> PublishedWeights | None:
@@ -121,14 +130,17 @@ def find_noted_preprocessing(name: str, source: str | Path | None = None) -> Pre
     """
     if published := find_published(name, source):
         return published.preprocessing
-    if noted := read_metadata(find_weights(name, source)).get(PREPROCESSING):
+    path = find_weights(name, source)
+    if path.suffix in KERAS_SUFFIXES:
+        return keras.find_application(name).preprocessing
+    if noted := read_metadata(path).get(PREPROCESSING):
         return parse_preprocessing(noted)
-    card = hub.read_card(str(source)) if str(source).startswith(hub.PREFIX) else None
+    card = hub.read_card(source)
     return None if card is None else card.preprocessing
 
 
 def find_weights(name: str, source: str | Path | None = None) -> Path:
-    """The file of a model's weights, fetched from the hub if it is there.
+    """The file of a model's weights, fetched from the hub if it is there; with the part that `source` names.
 
     Raises:
       UserError: the model has no published weights, or the file is noted to be another model's.
@@ -142,10 +154,14 @@ def find_weights(name: str, source: str | Path | None = None) -> Path:
             code="no-published-weights",
         )
     source = published.source if source is None and published else str(source)
-    path = hub.fetch(source) if source.startswith(hub.PREFIX) else Path(source).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"no file of weights at {path}.")
-    made_for = read_metadata(path).get("model", name)
+    file, part = split_part(source)
+    if source.startswith(hub.PREFIX):
+        file = hub.fetch(source.partition("#")[0])
+    elif file.is_dir():
+        file = hub.find(file)
+    if not file.is_file():
+        raise FileNotFoundError(f"no file of weights at {file}.")
+    made_for = read_metadata(file).get("model", name)
     if made_for != name:
-        raise UserError(f"{path} holds the weights of {escape(made_for)}, not of {name}")
-    return path
+        raise UserError(f"{file} holds the weights of {escape(made_for)}, not of {name}")
+    return file if part is None else file.with_name(f"{file.name}#{part}")

@@ -143,5 +143,5 @@ def find_class_names(name: str, source: str | Path | None = None) -> tuple[str, 
     """
     if find_published(name, source):
         return imagenet_class_names()
-    card = hub.read_card(str(source)) if str(source).startswith(hub.PREFIX) else None
+    card = hub.read_card(source)
     return None if card is None else card.class_names

@@ -15,7 +15,16 @@ from zoo.errors import UserError
 from zoo.models import registry
 from zoo.models.layout import Layout
 from zoo.models.net import Net
-from zoo.weights.inspection import Arrays, Shape, check_equal, find_image_shape, init, init_shapes, recognise_arrays
+from zoo.weights.inspection import (
+    Arrays,
+    Shape,
+    check_equal,
+    find_image_shape,
+    find_shapes,
+    init,
+    init_shapes,
+    recognise_arrays,
+)
 from zoo.weights.key_maps import COUNTER, Slot, Variables, find_layout, layouts, slots
 from zoo.weights.wording import list_names
 
@@ -36,9 +45,9 @@ def from_torch(
 ) -> dict[str, Any]:
     """Variables of a model from torch's state dict `{key: array}`; all or nothing.
 
-    Dropped without being asked: torch's counters of batches; `module.` where every key begins with it; for a model
-    without classes (`num_classes=0`) the weights of the heads; of a head with 1001 classes, where the model has 1000,
-    class 0, the background.
+    Dropped without being asked: torch's counters of batches and of averaged nets; what all keys begin with, of whatever
+    the net was wrapped in (`module.`, `_orig_mod.`, `model.backbone.`); for a model without classes (`num_classes=0`)
+    the weights of the heads; of a head with 1001 classes, where the model has 1000, class 0, the background.
 
     Args:
       name: the model.
@@ -65,7 +74,8 @@ def from_torch(
     expected = init_shapes(model, seen)
     arrays, chosen = recognise_arrays(name, expected, state_dict, layout)
     wanted = slots(expected, chosen)
-    fresh = _find_new(name, wanted, row.heads if new == "head" else new, key)
+    heads = [head for head in row.heads if any(slot.module == head for slot in wanted.values())]
+    fresh = _find_new(name, wanted, heads if new == "head" else new, key)
     arrays = {k: v for k, v in arrays.items() if k not in fresh}
 
     if model.num_classes == 0:
@@ -98,14 +108,40 @@ def from_torch(
     return unflatten_dict(jax.device_put(owned))
 
 
+def fit_net(name: str, arrays: Arrays, model: Net, num_classes: int | None = None) -> tuple[Net, NewModules, int]:
+    """The model with `num_classes`, by default those of the arrays.
+
+    Returns:
+      `(model, new, channels)`: what of the model the arrays do not have, `"head"` or nothing; the images' channels.
+    """
+    classes, channels = find_shapes(name, arrays, model)
+
+    def fits(wanted: int | None) -> bool:
+        return classes in (None, wanted) or (classes, wanted) == (IMAGENET + 1, IMAGENET)
+
+    if num_classes is None:
+        num_classes = model.num_classes if fits(model.num_classes) else classes
+    new: NewModules = () if num_classes == 0 or fits(num_classes) else "head"
+    return model.clone(num_classes=num_classes), new, channels
+
+
 def to_torch(name: str, variables: Variables, *, layout: str | Layout | None = None) -> Arrays:
     """The state dict `{key: array}` that torch's own class loads with `strict=True`; undoes `from_torch`.
 
-    `layout` is one of `zoo.weights.layouts(name)`, by default the first, which is torchvision's where it has the net.
+    What is stored in a type that NumPy and `torch.from_numpy` have not, bfloat16, comes as float32, which holds it
+    exactly. `layout` is one of `zoo.weights.layouts(name)`, by default the first, which is torchvision's where it has
+    the net.
     """
+    arrays = arrange(name, variables, next(iter(layouts(name))) if layout is None else layout)
+    return {k: v if v.dtype.isbuiltin == 1 else v.astype(np.float32) for k, v in arrays.items()}
+
+
+def arrange(name: str, variables: Variables, layout: str | Layout) -> Arrays:
+    """The arrays under the keys of a layout, in their own types, with torch's counters where it is one of torch's."""
     leaves = flatten_dict(dict(variables))
-    found = slots(variables, find_layout(name, next(iter(layouts(name))) if layout is None else layout))
-    state = {k: slot.write(np.asarray(leaves[slot.path])) for k, slot in found.items()}
+    state = {
+        k: slot.write(np.asarray(leaves[slot.path])) for k, slot in slots(variables, find_layout(name, layout)).items()
+    }
     counters = [k.removesuffix("running_var") + COUNTER for k in state if k.endswith(".running_var")]
     return state | {k: np.zeros((), np.int64) for k in counters}
 
