@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ MADE_FOR = {
     "densenet-cifar": "densenet100_k12_bc",
     "finetune": "resnet50",
     "imagenet": "resnet50",
+    "preresnet-cifar": "preresnet110",
     "resnet-cifar": "resnet56",
     "resnext-cifar": "resnext29_8x64d",
 }
@@ -33,10 +35,24 @@ def test_every_recipe_says_where_it_is_from(name):
     assert list_recipes()[name] == first[2:]
 
 
+def test_every_net_for_cifar_has_a_recipe_with_its_published_error():
+    """The papers' tables; `benchmarks/RESULTS.md` has the same figures."""
+    found = {}
+    for name in MADE_FOR:
+        _, _, errors = show_recipe(name).replace("\n# ", " ").partition("Published errors on CIFAR-10: ")
+        found |= {net: float(error) for net, error in re.findall(r"(\w+) ([\d.]+) %", errors)}
+    nets = {name for name in registry.list_models() if registry.variant(name).image_size == 32}
+    assert nets - found.keys() <= {"convnet", "convnet_bn", "lenet5", "lenet5_relu", "mlp", "preresnet20", "preresnet56"}
+    results = (Path(__file__).parents[2] / "benchmarks/RESULTS.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| [\w-]+ \| ([\d.]+) % \|", results, re.M))
+    assert {net: float(error) for net, error in rows.items()} == found
+
+
 @pytest.mark.parametrize(
     ("name", "images", "rates"),
     [
         ("resnet-cifar", 50_000, {0: 0.1, 31_900: 0.1, 32_200: 0.01, 47_900: 0.01, 48_200: 0.001}),  # steps of 128
+        ("preresnet-cifar", 50_000, {0: 0.0, 400: 0.1, 32_000: 0.1, 32_200: 0.01, 48_200: 0.001}),
         ("densenet-cifar", 50_000, {0: 0.1, 149.9 * 782: 0.1, 150.1 * 782: 0.01, 225.1 * 782: 0.001}),
         ("resnext-cifar", 50_000, {149.9 * 391: 0.1, 150.1 * 391: 0.01, 224.9 * 391: 0.01, 225.1 * 391: 0.001}),
         (
