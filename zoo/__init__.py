@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         recalibrate,
     )
     from zoo.training import TrainConfig, TrainState, create_train_state, fit, make_eval_step, make_train_step
-    from zoo.weights import from_torch, load, predict, pretrained, save, to_torch
+    from zoo.weights import from_keras, from_torch, load, predict, pretrained, save, to_keras, to_torch
 
 __all__ = [
     "BatchNorm",
@@ -38,6 +38,7 @@ __all__ = [
     "explain",
     "fit",
     "fold",
+    "from_keras",
     "from_torch",
     "from_torch_momentum",
     "layers",
@@ -52,6 +53,7 @@ __all__ = [
     "pretrained",
     "recalibrate",
     "save",
+    "to_keras",
     "to_torch",
     "training",
     "variant",

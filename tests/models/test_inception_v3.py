@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 
 import zoo
 from tests.support import oracle
-from tests.support.live import compare, reference
+from tests.support.live import compare, reference, torchvision_of_cpu
 from zoo.errors import UserError
 from zoo.models import summary
 from zoo.models.inception_v3 import Aux
@@ -62,3 +62,13 @@ def test_inception_v3_equals_torchvision(transform_input):
     fields = {"num_classes": 10, "transform_input": transform_input}
     theirs = reference("torchvision/inception_v3", init_weights=False, **fields)
     compare(theirs, "inception_v3", (2, 301, 320, 3), fields=fields)
+
+
+@pytest.mark.parity
+def test_the_net_of_the_fid_equals_pytorch_fid_s(monkeypatch):
+    torchvision_of_cpu()
+    from pytorch_fid import inception
+
+    untrained = partial(inception._inception_v3, num_classes=1008, aux_logits=False, weights=None)
+    monkeypatch.setattr(inception, "load_state_dict_from_url", lambda *_, **__: untrained().state_dict())
+    compare(inception.fid_inception_v3, "inception_v3_fid", (2, 139, 107, 3))

@@ -1,4 +1,4 @@
-"""`zoo convert`, `verify` and `validate`: files of trained weights, and how good they are."""
+"""`zoo convert`, `verify`, `validate` and `push`: files of trained weights, how good they are, and giving them."""
 
 from dataclasses import replace
 from functools import partial
@@ -11,7 +11,8 @@ from zoo import weights as library
 from zoo.cli.terminal import make_table, working, write
 from zoo.data import Split, load, match_classes, read_class_folders
 from zoo.errors import UserError
-from zoo.training import evaluate_classes
+from zoo.training import evaluate_classes, write_run
+from zoo.training import push as push_run
 from zoo.weights.loading import find_published
 from zoo.weights.prediction import fit_channels
 
@@ -30,14 +31,15 @@ def convert(
 
     Args:
         model: Name of the model.
-        file: Weights: .safetensors, .npz, .pth or hf:ORG/NAME, in our names or torch's.
+        file: Weights: .safetensors, .npz, torch's (.pth, .pt, .bin, .ckpt; FILE#KEY is a part of one), Keras's (.h5,
+            .keras) or hf:ORG/NAME.
         out: The file to write.
         layout: zoo, or the naming of torchvision or timm.
         preprocessing: How these weights want their pictures, to be noted in the file: torchvision, caffe or inception.
     """
     with working("converting"):
-        library.convert(model, file, out, layout=layout, preprocessing=preprocessing)
-    write(f"weights: {out}")
+        read = library.convert(model, file, out, layout=layout, preprocessing=preprocessing)
+    write(f"weights: {out}", *filter(None, [read]))
 
 
 def verify(model: Model, file: Annotated[str, arg(metavar="FILE")]) -> None:
@@ -47,7 +49,8 @@ def verify(model: Model, file: Annotated[str, arg(metavar="FILE")]) -> None:
 
     Args:
         model: Name of the model.
-        file: Weights: .safetensors, .npz, .pth or hf:ORG/NAME, in our names or torch's.
+        file: Weights: .safetensors, .npz, torch's (.pth, .pt, .bin, .ckpt; FILE#KEY is a part of one), Keras's (.h5,
+            .keras) or hf:ORG/NAME.
     """
     with working("reading"):
         report = library.verify(model, file)
@@ -111,6 +114,32 @@ def validate(
     if published and published.top1 and published.top5:
         table.add_row("published", f"{published.top1:.2f} %", f"{published.top5:.2f} %", "50,000")
     write(table)
+
+
+def push(
+    run: Annotated[str, arg(metavar="RUN")],
+    repository: Annotated[str, arg(metavar="ORG/NAME")],
+    *,
+    private: bool = False,
+    out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
+) -> None:
+    """Give a finished run to others, on the Hugging Face hub.
+
+    Its weights are written in timm's form, so that timm loads those of the nets that it has, with the names of the
+    classes, and a card with figures, curves and recipe.
+
+    Args:
+        run: The run folder.
+        repository: On the hub; it is made if it is not there.
+        private: A new repository is seen by its owners alone.
+        out: Write the files into this folder instead, and send nothing.
+    """
+    with working("writing" if out else "sending"):
+        if out:
+            write_run(run, out, repository)
+        else:
+            page = push_run(run, repository, private=private)
+    write(f"repository: {out or page}")
 
 
 def _load_test(source: str, max_bad_files: int) -> Split:

@@ -26,13 +26,15 @@ class DenseLayer(nn.Module):
     growth: int
     bottleneck: bool
     dropout: float
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        y = norm_relu(x, "norm1", train=train)
+        activate = partial(norm_relu, train=train, epsilon=self.epsilon)
+        y = activate(x, "norm1")
         if self.bottleneck:
             y = conv(4 * self.growth, 1, name="conv1")(y)
-            y = norm_relu(y, "norm2", train=train)
+            y = activate(y, "norm2")
         y = conv(self.growth, 3, padding=1, name="conv2" if self.bottleneck else "conv1")(y)
         return jnp.concatenate([x, dropout(y, self.dropout, train=train)], axis=-1)
 
@@ -41,10 +43,11 @@ class Transition(nn.Module):
     """Between blocks: 1x1 to a share of the maps, then half the height and width."""
 
     compression: float
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = norm_relu(x, "norm", train=train)
+        x = norm_relu(x, "norm", train=train, epsilon=self.epsilon)
         x = conv(int(x.shape[-1] * self.compression), 1, name="conv")(x)
         return avg_pool(x, 2, 2)
 
@@ -58,6 +61,7 @@ class DenseNet(Net, kw_only=True):
       stem: channels of the first convolution.
       bottleneck, compression: the paper's B and C; together they are DenseNet-BC.
       dropout: rate after each dense layer's last convolution; the paper's 0.2 is for training without augmentation.
+      epsilon: of the normalisations.
     """
 
     growth: int
@@ -66,12 +70,13 @@ class DenseNet(Net, kw_only=True):
     bottleneck: bool = True
     compression: float = 0.5
     dropout: float = 0.0
+    epsilon: float = 1e-5
 
     min_size: ClassVar[int] = 29
 
     def apply_stem(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = conv(self.stem, 7, 2, padding=3, name="conv0")(x)
-        return max_pool(norm_relu(x, "norm0", train=train), 3, 2, padding=1)
+        return max_pool(norm_relu(x, "norm0", train=train, epsilon=self.epsilon), 3, 2, padding=1)
 
     @nn.compact
     def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
@@ -79,14 +84,12 @@ class DenseNet(Net, kw_only=True):
         x = ends["stem"] = self.apply_stem(x, train=train)
         for block, depth in enumerate(self.depths, 1):
             for i in range(depth):
-                layer = DenseLayer(
-                    self.growth, self.bottleneck, self.dropout, name=f"denseblock{block}_denselayer{i + 1}"
-                )
-                x = layer(x, train=train)
+                layer = partial(DenseLayer, self.growth, self.bottleneck, self.dropout, self.epsilon)
+                x = layer(name=f"denseblock{block}_denselayer{i + 1}")(x, train=train)
             ends[f"denseblock{block}"] = x
             if block < len(self.depths):
-                x = Transition(self.compression, name=f"transition{block}")(x, train=train)
-        x = ends["features"] = global_avg_pool(norm_relu(x, "norm5", train=train))
+                x = Transition(self.compression, self.epsilon, name=f"transition{block}")(x, train=train)
+        x = ends["features"] = global_avg_pool(norm_relu(x, "norm5", train=train, epsilon=self.epsilon))
         if self.num_classes:
             x = Linear(self.num_classes, name="classifier")(x)
         return x, ends

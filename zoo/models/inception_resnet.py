@@ -13,7 +13,7 @@ import jax
 
 from zoo.data.preprocessing import PRESETS
 from zoo.layers import Conv, Linear, add_relu, dropout, global_avg_pool, he_fan_in
-from zoo.models.branches import BasicConv, Branches, Mixed, apply_branches, apply_steps, conv
+from zoo.models.branches import BasicConv, Branches, Brick, Mixed, apply_branches, apply_steps, conv
 from zoo.models.inception import TALL, V3_STEM, WIDE, average_inside, halve, reduction_a
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
@@ -30,10 +30,11 @@ class Residual(ValueModule):
     table: Branches
     scale: float = 1.0
     activate: bool = True
+    brick: Brick = BasicConv
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        y = apply_branches(x, self.table, train=train)
+        y = apply_branches(x, self.table, train=train, brick=self.brick)
         y = Conv(x.shape[-1], 1, use_bias=True, kernel_init=he_fan_in, name="conv2d")(y)
         return add_relu(x, self.scale * y) if self.activate else x + self.scale * y
 
@@ -50,6 +51,7 @@ class InceptionResNet(Net):
       bottleneck: width of a normalised dense layer before the classes, the face model's embedding (which the
         net returns with `num_classes=0`); None leaves it out.
       dropout: of the pooled features.
+      use_scale: the convolutions' normalisations have a scale.
     """
 
     depths: tuple[int, int, int]
@@ -62,32 +64,35 @@ class InceptionResNet(Net):
     last: int | None = None
     bottleneck: int | None = None
     dropout: float = 0.2
+    use_scale: bool = True
 
     min_size: ClassVar[int] = 75
 
     @nn.compact
     def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
-        x = apply_steps(x, V3_STEM, STEM, train=train)
+        brick = partial(BasicConv, norm=partial(BatchNorm, epsilon=1e-3, use_scale=self.use_scale))
+        mixed, residual = partial(Mixed, brick=brick), partial(Residual, brick=brick)
+        x = apply_steps(x, V3_STEM, STEM, train=train, brick=brick)
         if self.mixed_5b is None:
-            x = BasicConv(256, 3, stride=2, name="conv2d_4b")(x, train=train)
+            x = brick(256, 3, stride=2, name="conv2d_4b")(x, train=train)
         else:
-            x = Mixed(self.mixed_5b, name="mixed_5b")(halve(x), train=train)
+            x = mixed(self.mixed_5b, name="mixed_5b")(halve(x), train=train)
         ends["stem"] = x
 
         first, second, third = self.depths
         for i in range(first):
-            x = ends["block35"] = Residual(self.block35, 0.17, name=f"repeat_{i}")(x, train=train)
-        x = Mixed(self.mixed_6a, name="mixed_6a")(x, train=train)
+            x = ends["block35"] = residual(self.block35, 0.17, name=f"repeat_{i}")(x, train=train)
+        x = mixed(self.mixed_6a, name="mixed_6a")(x, train=train)
         for i in range(second):
-            x = ends["block17"] = Residual(self.block17, 0.10, name=f"repeat_1_{i}")(x, train=train)
-        x = Mixed(self.mixed_7a, name="mixed_7a")(x, train=train)
+            x = ends["block17"] = residual(self.block17, 0.10, name=f"repeat_1_{i}")(x, train=train)
+        x = mixed(self.mixed_7a, name="mixed_7a")(x, train=train)
         for i in range(third):
-            x = Residual(self.block8, 0.20, name=f"repeat_2_{i}")(x, train=train)
-        x = ends["block8"] = Residual(self.block8, activate=False, name="block8")(x, train=train)
+            x = residual(self.block8, 0.20, name=f"repeat_2_{i}")(x, train=train)
+        x = ends["block8"] = residual(self.block8, activate=False, name="block8")(x, train=train)
 
         if self.last:
-            x = ends["conv2d_7b"] = BasicConv(self.last, 1, name="conv2d_7b")(x, train=train)
+            x = ends["conv2d_7b"] = brick(self.last, 1, name="conv2d_7b")(x, train=train)
         x = ends["features"] = global_avg_pool(x)
         if self.num_classes or self.bottleneck:
             x = dropout(x, self.dropout, train=train)

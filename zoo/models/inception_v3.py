@@ -1,13 +1,14 @@
 """Inception v3 (Szegedy et al. 2015, arXiv:1512.00567) as torchvision has it, with its auxiliary head.
 
 The stem is that of the authors' code: a 1x1, a 3x3 and a pool where table 1 has three 3x3. The average pools count
-the zero padding; TensorFlow's, where torchvision's weights come from, do not.
+the zero padding; TensorFlow's, where torchvision's weights come from, do not. `inception_v3_fid` is the net in which
+the Fréchet inception distance is measured, as pytorch-fid has it: TensorFlow's pools, and a max pool in the last block.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -17,16 +18,18 @@ from zoo.data.preprocessing import PRESETS
 from zoo.errors import UserError
 from zoo.layers import Linear, avg_pool, dropout, global_avg_pool
 from zoo.models.branches import BasicConv, Branches, Mixed, apply_steps, conv, fork
-from zoo.models.inception import TALL, V3_STEM, WIDE, average, halve, transform_input
+from zoo.models.inception import TALL, V3_STEM, WIDE, average, average_inside, halve, largest, transform_input
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.variants import PublishedWeights, Variant
+from zoo.norm import BatchNorm
 
 brick = partial(BasicConv, kernel_init=truncated_normal(0.1))  # this and the other deviations: the authors' code
+Pool = Callable[[jax.Array], jax.Array]
 STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
 
 
-def figure_5(pooled: int) -> Branches:
+def figure_5(pooled: int, average: Pool) -> Branches:
     """35x35: the 5x5 of the first Inception beside two 3x3."""
     return {
         "branch1x1": [conv(64, 1)],
@@ -36,7 +39,7 @@ def figure_5(pooled: int) -> Branches:
     }
 
 
-def figure_6(width: int) -> Branches:
+def figure_6(width: int, average: Pool) -> Branches:
     """17x17: 7x7 as 1x7 and 7x1."""
     return {
         "branch1x1": [conv(192, 1)],
@@ -46,12 +49,16 @@ def figure_6(width: int) -> Branches:
     }
 
 
-FIGURE_7: Branches = {
-    "branch1x1": [conv(320, 1)],
-    "branch3x3": [conv(384, 1), fork(384)],
-    "branch3x3dbl": [conv(448, 1), conv(384, 3), fork(384)],
-    "branch_pool": [average, conv(192, 1)],
-}
+def figure_7(pool: Pool) -> Branches:
+    """8x8: the last 3x3 of each branch as a 1x3 beside a 3x1."""
+    return {
+        "branch1x1": [conv(320, 1)],
+        "branch3x3": [conv(384, 1), fork(384)],
+        "branch3x3dbl": [conv(448, 1), conv(384, 3), fork(384)],
+        "branch_pool": [pool, conv(192, 1)],
+    }
+
+
 TO_17: Branches = {
     "branch3x3": [conv(384, 3, stride=2)],
     "branch3x3dbl": [conv(64, 1), conv(96, 3), conv(96, 3, stride=2)],
@@ -62,11 +69,20 @@ TO_8: Branches = {
     "branch7x7x3": [conv(192, 1), conv(192, WIDE), conv(192, TALL), conv(192, 3, stride=2)],
     "branch_pool": [halve],
 }
-BLOCKS = {
-    **{"Mixed_5b": figure_5(32), "Mixed_5c": figure_5(64), "Mixed_5d": figure_5(64)},
-    **{"Mixed_6a": TO_17, "Mixed_6b": figure_6(128), "Mixed_6c": figure_6(160), "Mixed_6d": figure_6(160)},
-    **{"Mixed_6e": figure_6(192), "Mixed_7a": TO_8, "Mixed_7b": FIGURE_7, "Mixed_7c": FIGURE_7},
-}
+
+
+def blocks(average: Pool, last: Pool) -> dict[str, Branches]:
+    """All of them by name, with one pool for the means and another for the last block."""
+    pooled = {"Mixed_5b": 32, "Mixed_5c": 64, "Mixed_5d": 64}
+    widths = {"Mixed_6b": 128, "Mixed_6c": 160, "Mixed_6d": 160, "Mixed_6e": 192}
+    return {
+        **{name: figure_5(width, average) for name, width in pooled.items()},
+        "Mixed_6a": TO_17,
+        **{name: figure_6(width, average) for name, width in widths.items()},
+        "Mixed_7a": TO_8,
+        "Mixed_7b": figure_7(average),
+        "Mixed_7c": figure_7(last),
+    }
 
 
 class Aux(nn.Module):
@@ -94,24 +110,38 @@ class InceptionV3(Net):
     Attributes:
       transform_input: takes images normalised by ImageNet's mean and deviation though its weights were
         trained with 0.5 and 0.5, as torchvision's published ones.
+      count_include_pad: the average pools count the padding; TensorFlow's do not.
+      last_pool: the largest of `Mixed_7c`'s pool takes the place of the mean, if "max", as where FID is measured.
+      auxiliary: there is an auxiliary head.
+      use_scale: the normalisations have a scale.
       dropout: of the pooled features.
     """
 
     transform_input: bool = False
     dropout: float = 0.5
+    count_include_pad: bool = True
+    last_pool: Literal["average", "max"] = "average"
+    auxiliary: bool = True
+    use_scale: bool = True
 
     min_size: ClassVar[int] = 75
-    aux_weights: ClassVar[Mapping[str, float]] = {"aux": 0.4}
+
+    @property
+    def aux_weights(self) -> Mapping[str, float]:  # type: ignore[override]
+        return {"aux": 0.4} if self.auxiliary else {}
 
     @nn.compact
     def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
         if self.transform_input:
             x = transform_input(x)
-        x = ends["stem"] = halve(apply_steps(x, V3_STEM, STEM, train=train, brick=brick))
-        for name, table in BLOCKS.items():
-            x = ends[name] = Mixed(table, brick, first=1, name=name)(x, train=train)
-            if self.num_classes and name == "Mixed_6e":
+        norm = partial(BatchNorm, epsilon=1e-3, use_scale=self.use_scale)
+        step = partial(brick, norm=norm)
+        mean = average if self.count_include_pad else average_inside
+        x = ends["stem"] = halve(apply_steps(x, V3_STEM, STEM, train=train, brick=step))
+        for name, table in blocks(mean, largest if self.last_pool == "max" else mean).items():
+            x = ends[name] = Mixed(table, step, first=1, name=name)(x, train=train)
+            if self.auxiliary and self.num_classes and name == "Mixed_6e":
                 ends["aux"] = partial(Aux(self.num_classes, name="AuxLogits"), x, train=train)
         x = ends["features"] = global_avg_pool(x)
         if self.num_classes:
@@ -136,6 +166,16 @@ VARIANTS = {
         endpoints={**STAGES, "features": (0, 2048)},
         aux_heads={"aux": "AuxLogits/fc"},
         weights=PublishedWeights("hf:timm/inception_v3.tv_in1k", PREPROCESSING, 77.29, 93.45),
+    ),
+    "inception_v3_fid": Variant(
+        partial(InceptionV3, num_classes=1008, count_include_pad=False, last_pool="max", auxiliary=False),
+        23_850_960,
+        5_713_232_480,
+        image_size=299,
+        paper="Szegedy et al. 2015, arXiv:1512.00567",
+        reference="pytorch-fid",
+        departures="stem of the authors' code; a max pool in the last block, 1008 classes: the net of the FID",
+        endpoints={**STAGES, "features": (0, 2048)},
     ),
 }
 

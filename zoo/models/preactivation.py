@@ -6,6 +6,6 @@ import jax
 from zoo.norm import BatchNorm
 
 
-def norm_relu(x: jax.Array, name: str, *, train: bool) -> jax.Array:
+def norm_relu(x: jax.Array, name: str, *, train: bool, epsilon: float = 1e-5) -> jax.Array:
     """Batch normalisation called `name`, then ReLU."""
-    return nn.relu(BatchNorm(name=name)(x, train=train))
+    return nn.relu(BatchNorm(epsilon=epsilon, name=name)(x, train=train))

@@ -18,13 +18,17 @@ from zoo.models.variants import Variant
 from zoo.models.variants import torchvision_weights as tv
 from zoo.norm import BatchNorm
 
+Brick = Callable[..., nn.Module]  # makes a convolution or a normalisation
 
-def project_shortcut(x: jax.Array, features: int, stride: int, *, train: bool) -> jax.Array:
+
+def project_shortcut(
+    x: jax.Array, features: int, stride: int, *, train: bool, conv: Brick = Conv, norm: Brick = BatchNorm
+) -> jax.Array:
     """x itself, or its 1x1 projection where the block changes the shape (option B of the paper)."""
     if x.shape[-1] == features and stride == 1:
         return x
-    x = Conv(features, 1, stride, name="downsample_0")(x)
-    return BatchNorm(name="downsample_1")(x, train=train)
+    x = conv(features, 1, stride, name="downsample_0")(x)
+    return norm(name="downsample_1")(x, train=train)
 
 
 class BasicBlock(nn.Module):
@@ -55,18 +59,21 @@ class Bottleneck(nn.Module):
     groups: int = 1
     base_width: int = 64
     stride_in_1x1: bool = False
+    use_bias: bool = False
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        conv, norm = partial(Conv, use_bias=self.use_bias), partial(BatchNorm, epsilon=self.epsilon)
         inner = self.width * self.base_width // 64 * self.groups
         first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
-        y = Conv(inner, 1, first, name="conv1")(x)
-        y = nn.relu(BatchNorm(name="bn1")(y, train=train))
-        y = Conv(inner, 3, second, padding=1, feature_group_count=self.groups, name="conv2")(y)
-        y = nn.relu(BatchNorm(name="bn2")(y, train=train))
-        y = Conv(4 * self.width, 1, name="conv3")(y)
-        y = BatchNorm(name="bn3")(y, train=train)
-        return add_relu(y, project_shortcut(x, 4 * self.width, self.stride, train=train))
+        y = conv(inner, 1, first, name="conv1")(x)
+        y = nn.relu(norm(name="bn1")(y, train=train))
+        y = conv(inner, 3, second, padding=1, feature_group_count=self.groups, name="conv2")(y)
+        y = nn.relu(norm(name="bn2")(y, train=train))
+        y = conv(4 * self.width, 1, name="conv3")(y)
+        y = norm(name="bn3")(y, train=train)
+        return add_relu(y, project_shortcut(x, 4 * self.width, self.stride, train=train, conv=conv, norm=norm))
 
 
 class ResNet(Net):
@@ -77,19 +84,22 @@ class ResNet(Net):
       depths: blocks of each stage.
       width: of the first stage.
       small: 3x3 stem without pool, for images of 32x32.
+      use_bias, epsilon: of the stem's convolution and normalisation; a block has its own.
     """
 
     block: Callable[..., nn.Module]
     depths: tuple[int, ...]
     width: int = 64
     small: bool = False
+    use_bias: bool = False
+    epsilon: float = 1e-5
 
     @nn.compact
     def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
-        stem = partial(Conv, self.width, name="conv1")
+        stem = partial(Conv, self.width, use_bias=self.use_bias, name="conv1")
         x = stem(3, padding=1)(x) if self.small else stem(7, 2, padding=3)(x)
-        x = nn.relu(BatchNorm(name="bn1")(x, train=train))
+        x = nn.relu(BatchNorm(epsilon=self.epsilon, name="bn1")(x, train=train))
         x = ends["stem"] = x if self.small else max_pool(x, 3, 2, padding=1)
         for stage, depth in enumerate(self.depths):
             for i in range(depth):

@@ -10,9 +10,10 @@ from functools import partial
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from zoo.data.preprocessing import PRESETS
-from zoo.layers import Conv, Linear, global_avg_pool, max_pool
+from zoo.layers import Conv, Linear, global_avg_pool, max_pool, take_every
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.preactivation import norm_relu
@@ -42,24 +43,32 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1; where the shape changes, the shortcut is a projection of the activated input."""
+    """1x1, 3x3, 1x1; where the channels change, the shortcut is a projection of the activated input.
+
+    Where only the size does, in the nets that halve in a stage's last block, it is every other pixel of the input.
+    """
 
     width: int
     stride: int = 1
     preactivation: bool = True
     stride_in_1x1: bool = False
+    use_bias: bool = False
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        activate = partial(norm_relu, train=train, epsilon=self.epsilon)
         first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
-        y = norm_relu(x, "norm1", train=train) if self.preactivation else x
-        if x.shape[-1] != 4 * self.width or self.stride != 1:
-            x = Conv(4 * self.width, 1, self.stride, name="downsample")(y)
+        y = activate(x, "norm1") if self.preactivation else x
+        if x.shape[-1] != 4 * self.width:
+            x = Conv(4 * self.width, 1, self.stride, use_bias=self.use_bias, name="downsample")(y)
+        else:
+            x = take_every(x, self.stride)
         y = Conv(self.width, 1, first, name="conv1")(y)
-        y = norm_relu(y, "norm2", train=train)
+        y = activate(y, "norm2")
         y = Conv(self.width, 3, second, padding=1, name="conv2")(y)
-        y = norm_relu(y, "norm3", train=train)
-        return x + Conv(4 * self.width, 1, name="conv3")(y)
+        y = activate(y, "norm3")
+        return x + Conv(4 * self.width, 1, use_bias=self.use_bias, name="conv3")(y)
 
 
 class ResNetV2(Net, kw_only=True):
@@ -72,6 +81,10 @@ class ResNetV2(Net, kw_only=True):
       small: 3x3 stem without pool, for images of 32x32.
       stem_activation: normalise and rectify between the stem's convolution and its pool.
       first_preactivation: the first block activates its input as all others do.
+      stride_in_last: a stage but the last halves its map in its last block, as TF-slim's and Keras's, and not in the
+        first one of the next.
+      zero_padded_pool: the stem's pool takes the padding for zeros, not for minus infinity, as Keras's.
+      use_bias, epsilon: of the stem's convolution, and of the last normalisation; a block has its own.
     """
 
     block: Callable[..., nn.Module]
@@ -80,23 +93,32 @@ class ResNetV2(Net, kw_only=True):
     small: bool = False
     stem_activation: bool = False
     first_preactivation: bool = True
+    stride_in_last: bool = False
+    zero_padded_pool: bool = False
+    use_bias: bool = False
+    epsilon: float = 1e-5
 
     @nn.compact
     def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
-        stem = partial(Conv, self.width, name="stem")
+        stem = partial(Conv, self.width, use_bias=self.use_bias, name="stem")
         x = stem(3, padding=1)(x) if self.small else stem(7, 2, padding=3)(x)
         if self.stem_activation:
-            x = norm_relu(x, "stem_norm", train=train)
-        x = ends["stem"] = x if self.small else max_pool(x, 3, 2, padding=1)
+            x = norm_relu(x, "stem_norm", train=train, epsilon=self.epsilon)
+        if self.zero_padded_pool:
+            x = max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2)
+        elif not self.small:
+            x = max_pool(x, 3, 2, padding=1)
+        ends["stem"] = x
         for stage, depth in enumerate(self.depths):
             for i in range(depth):
-                stride = 2 if stage and not i else 1
+                halves = i == depth - 1 and stage < len(self.depths) - 1 if self.stride_in_last else stage and not i
+                stride = 2 if halves else 1
                 preactivation = self.first_preactivation or stage + i > 0
                 block = self.block(self.width * 2**stage, stride, preactivation, name=f"layer{stage + 1}_{i}")
                 x = block(x, train=train)
             ends[f"layer{stage + 1}"] = x
-        x = ends["features"] = global_avg_pool(norm_relu(x, "norm", train=train))
+        x = ends["features"] = global_avg_pool(norm_relu(x, "norm", train=train, epsilon=self.epsilon))
         if self.num_classes:
             x = Linear(self.num_classes, name="fc")(x[:, None, None])  # timm's is a 1x1 convolution
         return x, ends

@@ -8,6 +8,7 @@ layout `"zoo"` and go through the same checks.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, islice, product, takewhile
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from zoo.weights.wording import escape
 Variables = Mapping[str, Any]  # params and batch_stats, of arrays or of shapes
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 COUNTER = "num_batches_tracked"  # torch's; nothing here reads it: dropped on the way in, zero on the way out
+AVERAGED = "n_averaged"  # torch's too, of the nets in an average
+WRAPPERS = 5  # of a net, at most: attributes that stand before its own
 ZOO = "zoo"  # the layout of our own paths
 
 
@@ -85,6 +88,11 @@ def slots(variables: Variables, layout: Layout | str) -> dict[str, Slot]:
     return found
 
 
+def is_counter(key: str) -> bool:
+    """Whether torch counts something under a key, which is nothing of the net."""
+    return key.rpartition(".")[2] in (COUNTER, AVERAGED)
+
+
 def layouts(name: str) -> dict[str, Layout]:
     """The namings in which a model's weights are published: `{"torchvision": Layout(...), ...}`."""
     return getattr(registry.family(name), "LAYOUTS", {"torchvision": Layout()})
@@ -104,16 +112,33 @@ def find_layout(name: str, layout: str | Layout) -> Layout | str:
     return layouts(name)[layout]
 
 
-def recognise_layout(name: str, variables: Variables, keys: Iterable[str]) -> Layout | str:
-    """The layout with which most keys agree."""
-    known: list[Layout | str] = [*layouts(name).values(), ZOO]
-    keys = list(keys)
+def recognise_names(
+    name: str, variables: Variables, keys: Iterable[str], layout: Layout | str | None = None
+) -> tuple[str, Layout | str]:
+    """What stands before all keys, and the layout with which most of them agree when it is taken off.
 
-    def count_matches(candidate: Layout | str) -> int:
-        rules = () if isinstance(candidate, str) else candidate.old
-        return len({_rewrite(k, rules) for k in keys} & set(slots(variables, candidate)))
+    Before the keys of a net stand the attributes of what it was wrapped in (`"module."`, `"_orig_mod."`, `"model."`,
+    `"module.backbone."`), of whatever name.
 
-    return max(known, key=count_matches)
+    Args:
+      name: the model.
+      variables: its arrays or shapes.
+      keys: of a state dict.
+      layout: the layout, if it is known.
+    """
+    keys = [k for k in keys if not is_counter(k)]
+    known: list[Layout | str] = [*layouts(name).values(), ZOO] if layout is None else [layout]
+    words = zip(*(k.split(".")[:-1] for k in keys), strict=False)  # the first of every key, the second of every key
+    common = takewhile(lambda column: len(set(column)) == 1, islice(words, WRAPPERS))
+    prefixes = ["", *accumulate(f"{column[0]}." for column in common)]
+
+    def count_matches(candidate: tuple[str, Layout | str]) -> int:
+        prefix, chosen = candidate
+        rules = () if isinstance(chosen, str) else chosen.old
+        return len({_rewrite(k.removeprefix(prefix), rules) for k in keys} & wanted[chosen])
+
+    wanted = {candidate: set(slots(variables, candidate)) for candidate in known}
+    return max(product(prefixes, known), key=count_matches)
 
 
 def modernise(arrays: Mapping[str, np.ndarray], layout: Layout | str) -> dict[str, np.ndarray]:
