@@ -31,6 +31,7 @@ import pytest
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, and its children, ignore it
 jax.config.update("jax_num_cpu_devices", 8)  # before any device is touched
+jax.config.update("jax_default_device", jax.devices()[0])  # a training uses one, but where a test says more
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")

@@ -1,4 +1,7 @@
-"""The one error for what a user got wrong. It knows nothing of the command line; the command line knows it."""
+"""The one error for what a user got wrong. It knows nothing of the command line; the command line knows it.
+
+Beside it, what is nobody's mistake: the end that a system asked for.
+"""
 
 
 class UserError(ValueError):
@@ -24,3 +27,7 @@ class UserError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.problem}: {self.remedy}." if self.remedy else f"{self.problem}."
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which batch systems send before they end a job: whoever answers Ctrl-C answers it too."""

@@ -1,5 +1,6 @@
 """One training per folder: what holds it, what it says, and that death releases it."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -104,4 +105,17 @@ def test_a_folder_that_cannot_be_made_or_written_is_one_line(tmp_path, monkeypat
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(UserError, match="run: Permission denied: pass"), lock.hold(tmp_path / "run" / "lock"):
+        pass
+
+
+def test_a_disk_without_room_for_the_lock_is_one_line_and_nothing_is_held(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", fail)
+        with pytest.raises(UserError, match="No space left on device: pass"), lock.hold(tmp_path / "lock"):
+            pass
+    assert not list(tmp_path.iterdir())
+    with lock.hold(tmp_path / "lock"):
         pass

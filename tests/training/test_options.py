@@ -15,6 +15,7 @@ from zoo import data
 from zoo.training import Epoch, RunFolder, TrainConfig, epochs, load_splits, make_loss, resume
 from zoo.training import tensorboard as board
 from zoo.training.metrics import EpochSums, find_best
+from zoo.training.saving import Saver
 
 EVERYTHING = TrainConfig(
     "convnet_bn",
@@ -53,7 +54,7 @@ def test_a_run_with_everything_resumes_to_the_same_bits(whole, tmp_path):
             zoo.fit(EVERYTHING, tmp_path / "run", on_step=stop)
         resume(tmp_path / "run")
     assert read_run(tmp_path / "run") == read_run(whole[0])
-    assert not RunFolder(tmp_path / "run").best_path.exists()
+    assert not RunFolder(tmp_path / "run").checkpoints.find_all()
 
 
 def test_the_averages_are_what_is_tested_and_kept(whole):
@@ -131,6 +132,24 @@ def test_a_run_stops_when_it_has_waited_long_enough_and_keeps_the_best_weights(t
     assert trained.finished
     jax.tree.map(np.testing.assert_array_equal, trained.state.params, states[1])
     assert not np.array_equal(states[1]["fc"]["kernel"], states[3]["fc"]["kernel"])
+
+
+def test_the_last_weights_are_kept_where_those_of_the_best_epoch_were_lost(tmp_path, monkeypatch):
+    accuracies = iter([0.9, 0.9, 0.5, 0.5])
+    monkeypatch.setattr(epochs, "evaluate", lambda *_: {"loss": 1.0, "accuracy": next(accuracies)})
+    save = Saver.save
+    monkeypatch.setattr(Saver, "save", lambda saver, *state: (save(saver, *state), saver.wait()))
+
+    def spoil(progress, state):
+        if (progress.epoch, progress.images) == (2, 1442):
+            (tmp_path / "run" / "checkpoint_0001.safetensors").write_bytes(b"spoilt")
+
+    with pytest.warns(
+        UserWarning, match=r"the weights of epoch 1, the best, are lost: .*checkpoint_0001.* cannot be read"
+    ):
+        result = zoo.fit(replace(MLP, batch_size=722, patience=2), tmp_path / "run", on_step=spoil)
+    assert result.kept.epoch == 2
+    assert RunFolder(tmp_path / "run").restore().finished
 
 
 def read_events(folder):

@@ -11,10 +11,12 @@ import pytest
 from zoo.data import Preprocessing
 from zoo.errors import UserError
 from zoo.training import Epoch, RunFolder, RunRecord, TrainConfig
+from zoo.training.checkpoints import Position
 from zoo.training.metrics import EpochSums
-from zoo.training.run_folder import Position
 from zoo.weights import read, read_metadata
 from zoo.weights.files import write_arrays
+
+CHECKPOINT = "checkpoint_0001_00005.safetensors"
 
 
 def test_a_record_is_read_back(tmp_path):
@@ -84,18 +86,19 @@ def small(tmp_path_factory):
     run.start(RunRecord(TrainConfig("mlp"), Preprocessing(8, None, (0.5,), (0.25,)), 10, (), {"jax": "1", "é": "\n"}))
     row = Epoch(1, 0.1, 2.5, 0.25, 1e-5, 0.5, 1.5, 0.75, 1234.5, 0.125)
     run.write_metrics([row, replace(row, epoch=2)])
-    run.save_checkpoint({"params": {"kernel": np.ones((3, 2), np.float32)}}, Position([row], EpochSums(2, 5)))
-    write_arrays(run.weights_path, {"params/kernel": np.ones((3, 2), np.float32)}, {"model": "mlp"})
+    arrays = {"params/kernel": np.ones((3, 2), np.float32)}
+    run.checkpoints.write(arrays, Position([row], EpochSums(2, 5)), TrainConfig("mlp"), keep=1)
+    write_arrays(run.weights_path, arrays, {"model": "mlp"})
     return run
 
 
-@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "checkpoint.safetensors", "weights.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", CHECKPOINT, "weights.safetensors"])
 def test_no_flipped_bit_of_a_run_is_accepted_in_silence(small, tmp_path, name):
     run = RunFolder(tmp_path)
     readers = {
         "config.json": run.read,
         "metrics.jsonl": run.read_metrics,
-        "checkpoint.safetensors": lambda: (read(run.checkpoint_path), read_metadata(run.checkpoint_path)),
+        CHECKPOINT: lambda: (read(tmp_path / CHECKPOINT), read_metadata(tmp_path / CHECKPOINT)),
         "weights.safetensors": lambda: (read(run.weights_path), read_metadata(run.weights_path)),
     }
     content = (small.folder / name).read_bytes()
@@ -137,6 +140,7 @@ def test_what_a_killed_start_left_is_free_and_cleared_away(tmp_path):
     run = RunFolder(tmp_path / "run")
     run.folder.mkdir()
     (run.folder / "config.json.4711.part").write_text('{"conf')
+    (run.folder / f"{CHECKPOINT}.4711.part").write_bytes(b"half of it")
     (run.folder / "lock").write_text("")
     run.check_free(overwrite=False)
     with run.lock():
@@ -144,7 +148,7 @@ def test_what_a_killed_start_left_is_free_and_cleared_away(tmp_path):
     assert not list(run.folder.iterdir())
 
 
-@pytest.mark.parametrize("name", ["letter.part", "config.json.part.txt", "novel.1.part"])
+@pytest.mark.parametrize("name", ["letter.part", "config.json.part.txt", "novel.1.part", "checkpoint_x.1.part"])
 def test_files_of_others_are_not_cleared_away_whatever_they_are_called(tmp_path, name):
     (tmp_path / name).write_text("dear")
     with pytest.raises(UserError, match="holds other files and not a run"):
@@ -202,6 +206,6 @@ def test_a_run_without_a_checkpoint_is_not_restored(mlp, tmp_path):
 
 @pytest.mark.parametrize("metadata", [{}, {"history": "[]"}, {"position": '{"history": [{"epoch": 1}], "sums": {}}'}])
 def test_a_checkpoint_of_another_version_is_one_line(tmp_path, metadata):
-    write_arrays(RunFolder(tmp_path).checkpoint_path, {"params/kernel": np.ones((3, 2), np.float32)}, metadata)
+    write_arrays(tmp_path / CHECKPOINT, {"params/kernel": np.ones((3, 2), np.float32)}, metadata)
     with pytest.raises(UserError, match="is not a checkpoint of this version of zoo"):
         RunFolder(tmp_path).load_checkpoint({"params": {"kernel": np.ones((3, 2), np.float32)}})

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from zoo.cli import interrupts
 from zoo.cli.terminal import describe, warn, write
-from zoo.errors import UserError
+from zoo.errors import Terminated, UserError
 
 COMMANDS = {
     "list": "zoo.cli.models:list_",
@@ -33,6 +33,8 @@ COMMANDS = {
     "convert": "zoo.cli.weights:convert",
     "verify": "zoo.cli.weights:verify",
     "validate": "zoo.cli.weights:validate",
+    "push": "zoo.cli.weights:push",
+    "export": "zoo.cli.export:export",
     "bench": "zoo.cli.bench:bench",
 }
 # What the library says in terms of arguments, in terms of the command line, by the code of the error.
@@ -48,17 +50,23 @@ REMEDIES = {
     "diverged": "`zoo resume {folder} --lr LR` continues it, with a smaller LR than {lr}",
     "out-of-memory": "choose a smaller --batch-size or --image-size",
     "all-frozen": "leave the head out of --freeze",
+    "lost-process": "start all of them again, with `zoo resume RUN`",
     "own-parts": "continue it in Python, with zoo.training.resume",
     "no-published-weights": "choose a file with --weights",
     "no-preprocessing": "choose one with --preprocessing: torchvision, caffe, inception or JSON",
     "wrong-preprocessing": "choose that of its weights with --preprocessing",
     "bad-files": "remove them, or go without them: --max-bad-files {count}",
     "no-numbers": "`zoo verify` tells whether its weights are",
+    "one-size-format": "leave out --any-size, or export it as .stablehlo",
+    "one-size-net": "leave out --any-size",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns the exit code: 0, 2 for what cannot be done as asked, 130 for Ctrl-C."""
+    """Runs one command.
+
+    Returns the exit code: 0, 2 for what cannot be done as asked, 130 for Ctrl-C, 143 for SIGTERM.
+    """
     words = sys.argv[1:] if argv is None else list(argv)
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
@@ -71,6 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(_put_in_words_of_the_command_line(error, words), 2)
         except (OSError, ModuleNotFoundError) as error:
             return _fail(describe(error), 2)
+        except (RuntimeError, AssertionError):
+            if _finds_devices():
+                raise
+            asked = os.environ.get("JAX_PLATFORMS", "")
+            return _fail(f"JAX_PLATFORMS={asked} asks for a device that is not here: unset it to use what is.", 2)
 
 
 def _prepare_streams() -> None:
@@ -109,11 +122,22 @@ def _run(command: Callable[[], object], *, own: bool) -> int:
             command()
         except KeyboardInterrupt as interrupt:
             interrupts.ignore()
-            code = _fail(f"interrupted{': ' if str(interrupt) else ''}{interrupt}", 130)
+            word, code = ("terminated", 143) if isinstance(interrupt, Terminated) else ("interrupted", 130)
+            _fail(f"{word}{': ' if str(interrupt) else ''}{interrupt}", code)
             if own:  # a step may still be computed, and Python's own ending can crash over it
                 os._exit(code)
             return code
     return 0
+
+
+def _finds_devices() -> bool:
+    """Whether JAX does: of those that are asked for and absent it says so in several ways, some without a word."""
+    import jax
+
+    try:
+        return bool(jax.devices())
+    except (RuntimeError, AssertionError):
+        return False
 
 
 def _help() -> list[str]:
@@ -155,4 +179,6 @@ def _put_in_words_of_the_command_line(error: UserError, words: Sequence[str]) ->
 
 def _fail(reason: str, code: int) -> int:
     warn(" ".join(reason.split()))
+    if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
+        os._exit(code)  # one of many processes: Python's own ending would wait for the others, and they for this one
     return code

@@ -2,20 +2,22 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields, make_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, make_dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+import jax
 from tyro.conf import DisallowNone, Positional, arg
 
 from zoo import training
+from zoo.cli.last_words import pass_stderr_on
 from zoo.cli.progress import ProgressDisplay
 from zoo.cli.runs import NO_PLOT, RunPath, write_results
 from zoo.cli.terminal import describe, make_table, write
 from zoo.data import SOURCES
-from zoo.training import RunFolder, TrainConfig
+from zoo.training import RunFolder, TrainConfig, hosts
 from zoo.training.memory import keep_freed_memory
 from zoo.training.preparation import PUBLISHED
 from zoo.training.recipe_files import show_recipe
@@ -42,6 +44,36 @@ def _make_option(field: Field) -> tuple[str, Any, Any]:
     return field.name, Annotated[hint | None, DisallowNone, arg(metavar=metavar, help_behavior_hint=default)], None
 
 
+Minutes = Annotated[float, arg(metavar="MINUTES")]
+Steps = Annotated[int | None, DisallowNone, arg(metavar="INT", help_behavior_hint="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """Where a training runs."""
+
+    devices: Annotated[int | None, DisallowNone, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    """So many devices of this machine, or of each process."""
+    shard_parameters: bool = False
+    """Large arrays are cut up, and every device keeps a part of each: for nets that are too large for one."""
+    coordinator: Annotated[str | None, DisallowNone, arg(metavar="HOST:PORT", help_behavior_hint="")] = None
+    """Where process 0 of many listens. SLURM, Open MPI and TPU pods say this and the next two by themselves."""
+    processes: Annotated[int | None, DisallowNone, arg(metavar="INT", help_behavior_hint="")] = None
+    """How many processes there are."""
+    process: Annotated[int | None, DisallowNone, arg(metavar="INT", help_behavior_hint="")] = None
+    """Which of them this one is, from 0."""
+
+    def join(self) -> dict[str, Any]:
+        """Makes this process one of many if it is, and returns what is left for `fit`."""
+        place = self.coordinator, self.processes, self.process
+        if hosts.is_one_of_many(*place):
+            pass_stderr_on()  # before anything can end this process
+        hosts.join_processes(*place)
+        return {"devices": self.devices, "shard_parameters": self.shard_parameters}
+
+
+HERE = Machines()
+
 if TYPE_CHECKING:
     Config = TrainConfig
 else:  # a subclass, because the help is that of the fields of TrainConfig
@@ -60,28 +92,50 @@ else:  # a subclass, because the help is that of the fields of TrainConfig
 
 def train(
     config: Config,
+    machines: Machines = HERE,
     *,
     recipe: Annotated[str | None, DisallowNone, arg(metavar="NAME|FILE", help_behavior_hint="")] = None,
     out: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: runs/MODEL)")] = None,
     overwrite: bool = False,
+    checkpoint_minutes: Minutes = 5.0,
+    checkpoint_steps: Steps = None,
+    keep_checkpoints: int = 2,
 ) -> None:
     """Train a model into a run folder.
 
     Args:
         config: What is trained, on what, and how.
+        machines: Where it is trained.
         recipe: Values in the place of the defaults below: a name that `zoo recipes` lists, or a TOML file.
         out: The run folder to make.
         overwrite: Replace the run that is in the folder.
+        checkpoint_minutes: Write a checkpoint so long after the last one, beside those after every epoch.
+        checkpoint_steps: Write one every so many steps, too.
+        keep_checkpoints: So many are kept until the run is finished, and that of the best epoch.
     """
     chosen = TrainConfig(**({} if recipe is None else training.read_recipe(recipe)) | _list_typed(config))
     folder = Path("runs", chosen.model) if out is None else out
-    _show_training(folder, chosen.epochs, partial(training.fit, chosen, folder, overwrite=overwrite))
+    start = partial(
+        training.fit,
+        chosen,
+        folder,
+        overwrite=overwrite,
+        **machines.join(),
+        checkpoint_minutes=checkpoint_minutes,
+        checkpoint_steps=checkpoint_steps,
+        keep_checkpoints=keep_checkpoints,
+    )
+    _show_training(folder, chosen.epochs, start)
 
 
 def resume(
     run: RunPath,
+    machines: Machines = HERE,
     *,
     lr: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None,
+    checkpoint_minutes: Minutes = 5.0,
+    checkpoint_steps: Steps = None,
+    keep_checkpoints: int = 2,
 ) -> None:
     """Continue an interrupted run, as if it had not been interrupted.
 
@@ -89,9 +143,22 @@ def resume(
 
     Args:
         run: The run folder.
+        machines: Where it is trained.
         lr: Another highest learning rate from here on: for a run whose loss was no number any more.
+        checkpoint_minutes: As in `zoo train`.
+        checkpoint_steps: As in `zoo train`.
+        keep_checkpoints: As in `zoo train`.
     """
-    _show_training(run, RunFolder(run).read().config.epochs, partial(training.resume, run, lr=lr))
+    start = partial(
+        training.resume,
+        run,
+        lr=lr,
+        **machines.join(),
+        checkpoint_minutes=checkpoint_minutes,
+        checkpoint_steps=checkpoint_steps,
+        keep_checkpoints=keep_checkpoints,
+    )
+    _show_training(run, RunFolder(run).read().config.epochs, start)
 
 
 def recipes(name: Annotated[Positional[str | None], arg(metavar="NAME", help_behavior_hint="")] = None) -> None:
@@ -128,12 +195,16 @@ def _show_training(folder: Path, epochs: int, start: Callable[..., training.Resu
     keep_freed_memory()
     run = RunFolder(folder)
     try:
-        with ProgressDisplay(epochs) as display:
-            result = start(on_start=display.show_start, on_step=display.show_step, on_epoch=display.show_epoch)
-    except KeyboardInterrupt:
+        with hosts.explain_lost_process():
+            if jax.process_index():  # the first of many processes speaks for all
+                start()
+                return
+            with ProgressDisplay(epochs) as display:
+                result = start(on_start=display.show_start, on_step=display.show_step, on_epoch=display.show_epoch)
+    except KeyboardInterrupt as interrupt:
         resumable = run.config_path.exists() and not run.weights_path.exists()
         hint = f"`zoo resume {shlex.quote(str(folder))}` continues the run" if resumable else ""
-        raise KeyboardInterrupt(hint) from None
+        raise type(interrupt)(hint) from None
     if display.failure:
         write(f"the progress was not shown to its end: {describe(display.failure)}")
     kept = result.kept

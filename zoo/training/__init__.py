@@ -6,6 +6,7 @@ from zoo.training.loop import fit, resume
 from zoo.training.metrics import Epoch, Progress, Step, evaluate
 from zoo.training.optimiser import make_optimizer, make_schedule
 from zoo.training.preparation import load_splits
+from zoo.training.publishing import push, write_run
 from zoo.training.recipe import TrainConfig, make_loss
 from zoo.training.recipe_files import list_recipes, read_recipe
 from zoo.training.run_folder import RunFolder, RunRecord, Trained

@@ -1,6 +1,6 @@
 """The whole training state as one file: the arrays of a pytree under their paths."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,16 @@ import numpy as np
 
 from zoo.errors import UserError
 from zoo.weights import read
-from zoo.weights.files import write_arrays
 from zoo.weights.wording import escape
 
 
-def save_tree(path: Path, tree: Any, metadata: Mapping[str, str]) -> None:
-    """Writes the arrays of any pytree under their paths (`params/conv1/kernel`) as a safetensors file."""
-    arrays = {name: np.asarray(_unwrap_key(leaf)) for name, leaf in list_leaves(tree)}
-    write_arrays(path, arrays, metadata)
+def copy_to_host(tree: Any) -> dict[str, np.ndarray]:
+    """Copies of the arrays of any pytree under their paths (`params/conv1/kernel`); a step may take the originals.
+
+    An array of which a process has only some parts is gathered, for which all processes must call this together.
+    """
+    arrays = {name: _gather(_unwrap_key(leaf)) for name, leaf in list_leaves(tree)}
+    return {name: np.array(array) for name, array in jax.device_get(arrays).items()}
 
 
 def load_tree(path: Path, template: Any, *, parts: Container[str] | None = None) -> Any:
@@ -25,11 +27,12 @@ def load_tree(path: Path, template: Any, *, parts: Container[str] | None = None)
 
     Args:
       path: the file.
-      template: what the pytree looks like.
+      template: what the pytree looks like; arrays that lie on several devices say where the new ones go.
       parts: first words of the paths that are wanted, `("params",)`; by default the file has nothing else.
 
     Raises:
-      UserError: the file is damaged, or its names, shapes or types are not those of the template.
+      UserError: the file is damaged (its code is "unreadable"), or its names, shapes or types are not those of the
+        template.
     """
     arrays = {name: a for name, a in read(path).items() if parts is None or name.partition("/")[0] in parts}
     leaves = list_leaves(template)
@@ -39,19 +42,45 @@ def load_tree(path: Path, template: Any, *, parts: Container[str] | None = None)
     if wrong := sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)):
         first = f"{escape(wrong[0])} is {found.get(wrong[0], 'absent')}, not {expected.get(wrong[0], 'expected')}"
         raise UserError(f"{path} does not fit the net in {len(wrong)} arrays: {first}")
-    loaded = [_wrap_key(jnp.array(arrays[name]), like=leaf) for name, leaf in leaves]
+    loaded = [_wrap_key(_place(arrays[name], like=wanted[name]), like=leaf) for name, leaf in leaves]
     return jax.tree.unflatten(jax.tree.structure(template), loaded)
 
 
 def list_nonfinite(tree: Any) -> list[str]:
-    """The paths of the arrays that hold something else than finite numbers."""
-    return [name for name, leaf in list_leaves(tree) if not np.isfinite(np.asarray(leaf)).all()]
+    """The paths of the arrays that hold something else than finite numbers, as far as this process has them."""
+    return [name for name, leaf in list_leaves(tree) if not all(np.isfinite(part).all() for part in _list_parts(leaf))]
 
 
 def list_leaves(tree: Any) -> list[tuple[str, Any]]:
     """The leaves of a pytree with their paths."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
+
+
+def is_shared(leaf: Any) -> bool:
+    """Whether other processes have parts of an array that this one has not."""
+    return isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated)
+
+
+def _gather(leaf: Any) -> Any:
+    if not is_shared(leaf):
+        return leaf
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(leaf, tiled=True)
+
+
+def _list_parts(leaf: Any) -> list[np.ndarray]:
+    """The parts of an array that this process has."""
+    return [np.asarray(part.data) for part in leaf.addressable_shards] if is_shared(leaf) else [np.asarray(leaf)]
+
+
+def _place(array: np.ndarray, *, like: Any) -> jax.Array:
+    """The array on the devices of another one, if they are several; on the first one else."""
+    if isinstance(like, jax.Array) and len(like.sharding.device_set) > 1:
+        # Each device's own copy, which a step may write over.
+        return jax.make_array_from_callback(array.shape, like.sharding, lambda index: np.array(array[index]))
+    return jnp.array(array)
 
 
 def _is_key(leaf: Any) -> bool:

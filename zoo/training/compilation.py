@@ -2,13 +2,15 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from jax.errors import JaxRuntimeError
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from zoo.training.devices import find_mesh
 from zoo.training.state import TrainState
 
 Batch = Mapping[str, jax.Array | np.ndarray]  # image, label and perhaps mask, see `zoo.training.step`
@@ -26,14 +28,14 @@ MOST = 0.95  # of the weights of a net's kernels
 class TrainStep:
     """A jitted `(state, batch) -> (state, metrics)` that donates the state it is given.
 
-    It is compiled by the options that suit the net, but within another transformation (`jit`, `scan`, `vmap`), which
-    compiles all of itself in one way.
+    A state that lies on several devices comes back where it was. The step is compiled by the options that suit the net,
+    but within another transformation (`jit`, `scan`, `vmap`), which compiles all of itself in one way.
     """
 
     def __init__(self, step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]) -> None:
         functools.update_wrapper(self, step)
-        self._plain: Any = jax.jit(step, donate_argnums=0)
-        self._fast: Any = jax.jit(step, donate_argnums=0, compiler_options=OWN_CONVOLUTIONS)
+        self._step = step
+        self._jitted: dict[Hashable, Any] = {}
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         return self._choose(state)(state, batch)
@@ -42,13 +44,34 @@ class TrainStep:
         return self._choose(state).lower(state, batch)
 
     def _cache_size(self) -> int:
-        return self._plain._cache_size() + self._fast._cache_size()
+        return sum(jitted._cache_size() for jitted in self._jitted.values())
 
     def _choose(self, state: TrainState) -> Any:
         leaves = jax.tree.leaves(state)
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or not runs_on_cpu(leaves):
-            return self._plain
-        return self._fast if has_wide_kernels(state.params) and accepts_options() else self._plain
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        fast = not traced and runs_on_cpu(leaves) and has_wide_kernels(state.params) and accepts_options()
+        mesh = None if traced else find_mesh(state)
+        places = mesh and (jax.tree.structure(state), *(leaf.sharding for leaf in leaves))
+        if (fast, places) not in self._jitted:
+            options: dict[str, Any] = {"compiler_options": OWN_CONVOLUTIONS} if fast else {}
+            if mesh is not None:
+                options["out_shardings"] = _find_places(state, mesh)
+            step: Any = self._step if mesh is None else functools.partial(_gather_and_step, self._step, mesh)
+            self._jitted[fast, places] = jax.jit(step, donate_argnums=0, **options)
+        return self._jitted[fast, places]
+
+
+def _find_places(state: TrainState, mesh: Mesh) -> tuple[Any, NamedSharding]:
+    """Where a step's results lie: the new state where the old one did, or it would not fit the compiled step."""
+    return jax.tree.map(lambda leaf: leaf.sharding, state), NamedSharding(mesh, PartitionSpec())
+
+
+def _gather_and_step(
+    step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]], mesh: Mesh, state: TrainState, batch: Batch
+) -> tuple[TrainState, Metrics]:
+    """The step with whole parameters on every device, wherever their parts lie: they are the same for all rows."""
+    whole = jax.lax.with_sharding_constraint(state.params, NamedSharding(mesh, PartitionSpec()))
+    return step(state.replace(params=whole), batch)
 
 
 def runs_on_cpu(leaves: list[Any]) -> bool:

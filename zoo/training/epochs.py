@@ -18,15 +18,18 @@ from zoo import plots
 from zoo.data import Splits, batches, make_augment
 from zoo.data.preprocessing import format_preprocessing
 from zoo.errors import UserError
-from zoo.norm import Statistics, compare_statistics
-from zoo.training.checkpoint import list_nonfinite, load_tree, save_tree
+from zoo.norm import Statistics, batch_norm_options
+from zoo.training.checkpoint import list_nonfinite, load_tree
+from zoo.training.checkpoints import Position
 from zoo.training.compilation import TrainStep
-from zoo.training.interrupts import hold_interrupts
-from zoo.training.metrics import Epoch, EpochSums, Progress, Step, evaluate, find_best
+from zoo.training.devices import find_mesh, replicate, share_batch
+from zoo.training.interrupts import answer_termination, hold_interrupts
+from zoo.training.metrics import Epoch, EpochSums, Progress, Step, evaluate, find_best, measure_distance
 from zoo.training.optimiser import make_schedule
 from zoo.training.preparation import explain_lack_of_memory
 from zoo.training.recipe import find_aux_weights, make_loss
-from zoo.training.run_folder import Position, RunFolder, RunRecord
+from zoo.training.run_folder import RunFolder, RunRecord
+from zoo.training.saving import Saver, SavingPlan
 from zoo.training.state import TrainState
 from zoo.training.step import EvalStep, make_eval_step, make_train_step
 from zoo.training.tensorboard import TensorBoard
@@ -71,21 +74,22 @@ class Training:
         state: TrainState,
         position: Position,
         callbacks: Callbacks,
-        checkpoint_minutes: float,
+        plan: SavingPlan,
     ) -> None:
         self.run, self.record, self.config, self.splits = run, record, record.config, splits
-        self.state, self.position = state, position
-        self.saved, self.saved_at = str(position), time.monotonic()  # of the last checkpoint: where, and when
-        self.callbacks, self.checkpoint_seconds = callbacks, 60 * checkpoint_minutes
-        own = "tx" in record.own
-        self.schedule = None if own else make_schedule(record.config, len(splits.train))
-        self.board = TensorBoard(run.tensorboard_path, int(state.step)) if record.config.tensorboard else None
+        self.state, self.position, self.callbacks = state, position, callbacks
+        self.saver = Saver(run.checkpoints, plan, state, position)
+        self.mesh, self.writes = find_mesh(state), jax.process_index() == 0  # of many processes the first one
+        self.schedule = None if "tx" in record.own else make_schedule(record.config, len(splits.train))
+        with_board = record.config.tensorboard and self.writes
+        self.board = TensorBoard(run.tensorboard_path, int(state.step)) if with_board else None
 
     @property
     def variables(self) -> dict[str, Any]:
         """Those that are tested and kept: the averages where the recipe wants them."""
-        return self.state.variables if self.config.ema_decay is None else self.state.ema_variables
+        return _choose_variables(self.state)
 
+    @answer_termination()
     def finish(self) -> Result:
         """All epochs that are to come: the folder can be resumed after each, and is finished after the last."""
         _call("on_start", self.callbacks.on_start, self.record)
@@ -93,20 +97,22 @@ class Training:
             try:
                 self._train()
             except KeyboardInterrupt:
-                if not self.state.step.is_deleted():  # a second Ctrl-C does not wait for the end of the step
+                # A second Ctrl-C does not wait for the end of the step; what is in many processes, one cannot save.
+                if not self.state.step.is_deleted() and not self.saver.together:
                     self._save_checkpoint()
                 raise
             finally:
                 if self.board:
                     self.board.close()
+                self.saver.close()
         self._write_metrics()  # a kill between checkpoint and metrics left them an epoch behind
-        kept, variables = self.position.history[-1], self.variables
-        if self.config.patience:
-            kept, variables = find_best(self.position.history), load_tree(self.run.best_path, variables)
+        last = replicate(self.variables)
+        if not self.writes:
+            return Result(self.state, self.position.history, self.position.history[-1], None)
+        kept, variables = self._choose_kept(last)
         metadata = {PREPROCESSING: format_preprocessing(self.record.preprocessing)}
         save(self.run.weights_path, variables, name=self.config.model, metadata=metadata)
-        self.run.checkpoint_path.unlink(missing_ok=True)
-        self.run.best_path.unlink(missing_ok=True)
+        self.run.checkpoints.remove()
         self._call_on_epoch()
         return Result(self.state, self.position.history, kept, self._draw_curves())
 
@@ -125,10 +131,7 @@ class Training:
                 )
             self._train_epoch(train_step)
             row = self._test(eval_steps)
-            position = replace(self.position, history=[*self.position.history, row], sums=EpochSums(row.epoch + 1))
-            if config.patience and find_best(position.history) is row:
-                save_tree(self.run.best_path, self.variables, {})  # before the checkpoint that relies on it
-            self.position = position
+            self.position = replace(self.position, history=[*self.position.history, row], sums=EpochSums(row.epoch + 1))
             self._save_checkpoint()
             self._write_metrics()
             if self.board:
@@ -143,16 +146,31 @@ class Training:
             return True
         return len(history) >= self.config.epochs
 
+    def _choose_kept(self, variables: dict[str, Any]) -> tuple[Epoch, dict[str, Any]]:
+        """The epoch whose variables are the result, and these: the last one's, or with patience the best one's."""
+        last, best = self.position.history[-1], find_best(self.position.history)
+        if self.config.patience and best is not last:
+            try:
+                shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.state)
+                state = load_tree(self.run.checkpoints.path_after(best.epoch), shapes.replace(key=jax.random.key(0)))
+            except (UserError, FileNotFoundError) as error:
+                _warn(f"the weights of epoch {best.epoch}, the best, are lost: those of the last are kept", error)
+            else:
+                return best, _choose_variables(state)
+        return last, variables
+
     def _write_metrics(self) -> None:
-        self.run.write_metrics(self.position.history, self.position.steps)
+        if self.writes:
+            self.run.write_metrics(self.position.history, self.position.steps)
 
     def _compile(self, step: TrainStep) -> Compiled:
         """The step for batches of the one shape they all have, so that no step's time has compilation in it."""
-        return step.lower(self.state, next(self._draw_batches())).compile()
+        with batch_norm_options(group_size=self.config.group_size):
+            return step.lower(self.state, next(self._draw_batches())).compile()
 
     def _draw_batches(self, start: int = 0) -> Iterator[dict[str, Any]]:
         config = self.config
-        return batches(
+        drawn = batches(
             self.splits.train,
             config.batch_size,
             seed=config.seed,
@@ -160,6 +178,7 @@ class Training:
             start=start,
             augmentation=config.augmentation,
         )
+        return (share_batch(batch, self.mesh) for batch in drawn)
 
     def _train_epoch(self, step: Compiled) -> None:
         """What is to come of one pass over the training images."""
@@ -181,7 +200,7 @@ class Training:
                     self._log(metrics, end - start)
                 _call("on_step", self.callbacks.on_step, sums.to_progress(len(self.splits.train)), state)
                 check_interrupts()
-                if time.monotonic() > self.saved_at + self.checkpoint_seconds:
+                if self.saver.is_due(int(state.step)):
                     self._save_checkpoint()
 
     def _log(self, metrics: Mapping[str, jax.Array], seconds: float) -> None:
@@ -203,7 +222,7 @@ class Training:
         """The row of the epoch whose training is done."""
         start, sums = time.perf_counter(), self.position.sums
         progress = sums.to_progress(len(self.splits.train))
-        state = self.state.replace(**self.variables)
+        state = self.state.replace(**replicate(self.variables))
         tested = {
             f"test_{metric}_{name}": value
             for name, step in eval_steps.items()
@@ -219,23 +238,14 @@ class Training:
             train_loss=progress.loss,
             train_accuracy=progress.accuracy,
             images_per_second=progress.images_per_second,
-            statistics_distance=self._measure_distance(),
+            statistics_distance=measure_distance(state, self.splits.test, self.config.batch_size),
             seconds=sums.seconds + time.perf_counter() - start,
             **tested,
         )
 
-    def _measure_distance(self) -> float | None:
-        """How far a test batch's means are from the running ones, all normalisations together."""
-        if not self.state.batch_stats:
-            return None
-        batch = next(batches(self.splits.test, self.config.batch_size, seed=0, epoch=0))
-        rows = compare_statistics(self.state.model, self.variables, batch)
-        return math.sqrt(sum(row.channels * row.distance**2 for row in rows) / sum(row.channels for row in rows))
-
     def _save_checkpoint(self) -> None:
         self._check_state()
-        self.run.save_checkpoint(self.state, self.position)
-        self.saved, self.saved_at = str(self.position), time.monotonic()
+        self.saver.save(self.state, self.position, self.config)
 
     def _check_state(self) -> None:
         """Raises `UserError` where the state holds something else than numbers: it must not replace a good one."""
@@ -246,13 +256,14 @@ class Training:
 
     def _diverge(self, problem: str) -> UserError:
         """Notes in the folder why the run stopped, because the same recipe would end there again."""
-        self.run.write_record(replace(self.record, diverged=problem))
+        if self.writes:
+            self.run.write_record(replace(self.record, diverged=problem))
         if "tx" in self.record.own:
             remedy = "choose another tx, zoo.training.resume(folder, tx=...)"
         else:
             remedy = f"choose a smaller lr than {self.config.lr}, zoo.training.resume(folder, lr=...)"
-        remedy += f" continues {self.saved}"
-        context = {"folder": self.run.folder, "lr": self.config.lr, "saved": self.saved}
+        remedy += f" continues {self.saver.saved}"
+        context = {"folder": self.run.folder, "lr": self.config.lr, "saved": self.saver.saved}
         return UserError(problem, remedy, code="diverged", **context)
 
     def _call_on_epoch(self) -> None:
@@ -268,6 +279,10 @@ class Training:
             _warn(f"{self.run.curves_path} was not drawn", error)
             return None
         return self.run.curves_path
+
+
+def _choose_variables(state: TrainState) -> dict[str, Any]:
+    return state.variables if state.ema_decay is None else state.ema_variables
 
 
 def _call(name: str, callback: Callable[..., Any] | None, *arguments: Any) -> None:

@@ -40,8 +40,13 @@ def _take(path: Path) -> int:
         os.close(descriptor)  # its owner finished, and removed it between our opening and our locking
         descriptor = _open(path)
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+    except OSError as error:  # the disk is full
+        path.unlink()
+        os.close(descriptor)
+        raise _refuse(path, error) from error
     return descriptor
 
 
@@ -51,8 +56,7 @@ def _open(path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        remedy = "pass a folder in which you may write, on a disk that has room"
-        raise UserError(f"{path.parent}: {error.strerror or error}", remedy, code="not-writable") from error
+        raise _refuse(path, error) from error
     try:
         import fcntl
 
@@ -65,6 +69,11 @@ def _open(path: Path) -> int:
         remedy = "wait until it is finished, stop it, or pass another folder"
         raise UserError(f"{path.parent} is being trained by {owner}", remedy, code="run-in-use") from None
     return descriptor
+
+
+def _refuse(path: Path, error: OSError) -> UserError:
+    remedy = "pass a folder in which you may write, on a disk that has room"
+    return UserError(f"{path.parent}: {error.strerror or error}", remedy, code="not-writable")
 
 
 def _describe_owner(content: bytes) -> str:

@@ -1,5 +1,6 @@
 """The loop around the steps: `fit` makes a run folder, `resume` continues one that was interrupted."""
 
+import contextlib
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -9,10 +10,13 @@ import optax
 
 from zoo.data import Splits
 from zoo.errors import UserError
+from zoo.training.checkpoints import Position
+from zoo.training.devices import check_groups, make_mesh, place_state
 from zoo.training.epochs import Callbacks, OnEpoch, OnStart, OnStep, Result, Training
 from zoo.training.preparation import prepare
 from zoo.training.recipe import TrainConfig
-from zoo.training.run_folder import Position, RunFolder, RunRecord
+from zoo.training.run_folder import RunFolder, RunRecord
+from zoo.training.saving import SavingPlan
 from zoo.training.tensorboard import check_installed
 
 
@@ -23,7 +27,11 @@ def fit(
     splits: Splits | None = None,
     tx: optax.GradientTransformation | None = None,
     overwrite: bool = False,
+    devices: int | None = None,
+    shard_parameters: bool = False,
     checkpoint_minutes: float = 5.0,
+    checkpoint_steps: int | None = None,
+    keep_checkpoints: int = 2,
     on_start: OnStart | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
@@ -36,7 +44,12 @@ def fit(
       splits: your own images (`zoo.data.make_splits`) in the place of `config.data`.
       tx: your own optimiser in the place of the recipe's; `config.freeze` holds for it as well.
       overwrite: replace the run that is in the folder.
-      checkpoint_minutes: a checkpoint is written as often, besides those after every epoch and at Ctrl-C.
+      devices, shard_parameters: on how many devices of each process, by default all (`zoo.training.devices.make_mesh`),
+        and whether each keeps only a part of the large arrays. What a run comes to does not depend on them, but for
+        rounding. Of several processes (`zoo.training.hosts`) the first one writes the folder.
+      checkpoint_minutes, checkpoint_steps: a checkpoint is written as often, besides those after every epoch and at
+        Ctrl-C and SIGTERM. The training goes on meanwhile.
+      keep_checkpoints: the last so many stay, and that of the best epoch, until the run is finished.
       on_start, on_step, on_epoch: called with the `RunRecord` before the first step, with `(progress, state)` after
         every step, with `(row, state)` after every epoch. The state is that after the step, and the next step takes its
         arrays: copy what you keep, `jax.tree.map(jnp.copy, state)`. An exception of theirs is a warning, and the
@@ -47,12 +60,18 @@ def fit(
         or statistics stop being numbers; the device's memory is too small.
       OSError: a file cannot be written.
     """
-    run = RunFolder(folder)
-    run.check_unlocked()
-    run.check_free(overwrite=overwrite)
+    plan = SavingPlan(checkpoint_minutes, checkpoint_steps, keep_checkpoints)
+    run, writes = RunFolder(folder), jax.process_index() == 0
+    if writes:
+        run.check_unlocked()
+        run.check_free(overwrite=overwrite)
     if config.tensorboard:
         check_installed()
+    mesh = make_mesh(devices)
+    check_groups(config.batch_size, config.group_size, mesh)
     used, state, new = prepare(config, splits, tx)
+    if mesh is not None:
+        state = place_state(state, mesh, shard_parameters=shard_parameters)
     versions = {name: metadata.version(name) for name in ("jax", "flax", "optax", "numpy")}
     versions["device"] = jax.devices()[0].device_kind
     own = tuple(name for name, value in (("splits", splits), ("tx", tx)) if value is not None)
@@ -66,10 +85,11 @@ def fit(
         new=new,
     )
     callbacks = Callbacks(on_start, on_step, on_epoch)
-    with run.lock():
-        run.check_free(overwrite=overwrite)  # nobody can have started a run since
-        run.start(record)
-        return Training(run, record, used, state, Position(), callbacks, checkpoint_minutes).finish()
+    with run.lock() if writes else contextlib.nullcontext():
+        if writes:
+            run.check_free(overwrite=overwrite)  # nobody can have started a run since
+            run.start(record)
+        return Training(run, record, used, state, Position(), callbacks, plan).finish()
 
 
 def resume(
@@ -78,7 +98,11 @@ def resume(
     splits: Splits | None = None,
     tx: optax.GradientTransformation | None = None,
     lr: float | None = None,
+    devices: int | None = None,
+    shard_parameters: bool = False,
     checkpoint_minutes: float = 5.0,
+    checkpoint_steps: int | None = None,
+    keep_checkpoints: int = 2,
     on_start: OnStart | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
@@ -92,16 +116,20 @@ def resume(
       folder: the run folder.
       splits, tx: the same as were passed to `fit`, if any were.
       lr: the recipe's highest learning rate from here on.
-      checkpoint_minutes, on_start, on_step, on_epoch: as in `fit`.
+      devices, shard_parameters: as in `fit`; on another number, it comes to the same but for rounding. Of several
+        processes, all read the folder.
+      checkpoint_minutes, checkpoint_steps, keep_checkpoints, on_start, on_step, on_epoch: as in `fit`.
 
     Raises:
       UserError: there is no run in the folder, it is finished, somebody is training in it, a file of it is damaged, it
         diverged and has no other learning rate, or it was made with splits or an optimiser that are not passed again;
         and as `fit`.
     """
+    plan = SavingPlan(checkpoint_minutes, checkpoint_steps, keep_checkpoints)
     run = RunFolder(folder)
     run.read()  # no run is no folder to lock
-    with run.lock():
+    writes = jax.process_index() == 0
+    with run.lock() if writes else contextlib.nullcontext():
         record = run.read()
         if run.weights_path.exists():
             raise UserError(f"{folder} is finished, after {record.config.epochs} epochs", "there is nothing to resume")
@@ -114,17 +142,21 @@ def resume(
         changed = _change_learning_rate(run, record, lr)
         if changed.config.tensorboard:
             check_installed()
-        started = run.checkpoint_path.exists()  # what the trained weights brought is in it
+        started = bool(run.checkpoints.find_all())  # what the trained weights brought is in it
         config = replace(changed.config, weights=None) if started else changed.config
+        mesh = make_mesh(devices)
+        check_groups(config.batch_size, config.group_size, mesh)
         used, state, _ = prepare(config, splits, tx, record.preprocessing)
+        if mesh is not None:
+            state = place_state(state, mesh, shard_parameters=shard_parameters)
         state, position = run.load_checkpoint(state)
         if len(position.history) > changed.config.epochs:
             done = len(position.history)
             raise UserError(f"{folder} has had {done} epochs, its config.json wants {changed.config.epochs}")
-        if changed != record:
+        if changed != record and writes:
             run.write_record(changed)
         callbacks = Callbacks(on_start, on_step, on_epoch)
-        return Training(run, changed, used, state, position, callbacks, checkpoint_minutes).finish()
+        return Training(run, changed, used, state, position, callbacks, plan).finish()
 
 
 def _change_learning_rate(run: RunFolder, record: RunRecord, lr: float | None) -> RunRecord:

@@ -1,5 +1,6 @@
 """What a training counts: means over images, step by step, epoch by epoch, and over a test set."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,6 +8,8 @@ import jax
 
 from zoo.data import Split, batches
 from zoo.errors import UserError
+from zoo.norm import compare_statistics
+from zoo.training.devices import find_mesh, share_batch
 from zoo.training.state import TrainState
 from zoo.training.step import EvalStep
 
@@ -107,7 +110,7 @@ def find_best(history: Sequence[Epoch]) -> Epoch:
 
 
 def evaluate(step: EvalStep, state: TrainState, dataset: Split, batch_size: int) -> dict[str, float]:
-    """Mean `loss` and `accuracy` over a data set.
+    """Mean `loss` and `accuracy` over a data set, on the devices on which the state lies.
 
     The order is mixed, always in the same way: a file sorted by class must not put one class into a batch, whose
     statistics would then be another's.
@@ -117,8 +120,17 @@ def evaluate(step: EvalStep, state: TrainState, dataset: Split, batch_size: int)
     """
     if not len(dataset):
         raise UserError("the data set has no images", "there is nothing to evaluate")
-    sums = {"loss": 0.0, "correct": 0.0, "count": 0.0}
+    sums, mesh = {"loss": 0.0, "correct": 0.0, "count": 0.0}, find_mesh(state)
     for batch in batches(dataset, batch_size, seed=0, epoch=0):
-        one = step(state, batch)
+        one = step(state, share_batch(batch, mesh))
         sums = {name: total + float(one[name]) for name, total in sums.items()}
     return {"loss": sums["loss"] / sums["count"], "accuracy": sums["correct"] / sums["count"]}
+
+
+def measure_distance(state: TrainState, dataset: Split, batch_size: int) -> float | None:
+    """How far a batch's means are from the running ones (`Epoch.statistics_distance`), all normalisations together."""
+    if not state.batch_stats:
+        return None
+    batch = share_batch(next(batches(dataset, batch_size, seed=0, epoch=0)), find_mesh(state))
+    rows = compare_statistics(state.model, state.variables, batch)
+    return math.sqrt(sum(row.channels * row.distance**2 for row in rows) / sum(row.channels for row in rows))

@@ -17,9 +17,15 @@ from zoo.training.freezing import find_fitting, freeze
 from zoo.training.optimiser import make_optimizer
 from zoo.training.recipe import TrainConfig, make_model
 from zoo.training.state import TrainState, create_train_state
-from zoo.weights import from_torch, read
+from zoo.weights import from_torch
 from zoo.weights.inspection import Shape
-from zoo.weights.loading import find_noted_preprocessing, find_weights, recognise_net
+from zoo.weights.loading import (
+    find_noted_preprocessing,
+    find_variation,
+    find_weights,
+    read_arrays,
+    recognise_net,
+)
 
 PUBLISHED = "published"
 
@@ -107,7 +113,10 @@ def _load_weights(
     A net for colours sees grey images by the sum of its first kernels.
     """
     path = find_weights(config.model, _find_source(config))
-    arrays = read(path)
+    arrays = read_arrays(config.model, path)
+    if find_variation(config.model, path) != registry.create(config.model):
+        problem = f"{path} holds Keras's net, which is not {config.model} as it stands"
+        raise UserError(problem, "train it in a program, with zoo.from_keras and zoo.make_train_step")
     model, new, (_, _, channels) = recognise_net(config.model, path, arrays, num_classes)
     variables = from_torch(
         config.model,

@@ -48,6 +48,8 @@ class TrainConfig(Augmentation):
     """Parameters that stay as they are: shell patterns of their paths, as in 'layer1_*'."""
     freeze_statistics: bool | tuple[str, ...] = False
     """Normalisations that use and keep their running statistics: all, or shell patterns of their paths."""
+    group_size: int | None = None
+    """Images that are normalised together in a step: by default the whole batch, on whatever many devices."""
     optimizer: Literal["sgd", "adamw", "lamb", "lars"] = "sgd"
     """Gradient descent with Nesterov momentum, AdamW, LAMB or LARS."""
     lr: float = 0.1
@@ -105,6 +107,10 @@ class TrainConfig(Augmentation):
             "seed": (0 <= self.seed < 2**32, "from 0 to 2^32 - 1"),
             "image_size": (self.image_size is None or self.image_size >= 1, "at least 1"),
             "max_bad_files": (self.max_bad_files >= 0, "0 or more"),
+            "group_size": (
+                self.group_size is None or (self.group_size >= 1 and self.batch_size % self.group_size == 0),
+                f"a divisor of the batch_size, {self.batch_size}",
+            ),
             "lr": (0 < self.lr < math.inf, "positive"),
             "warmup_epochs": (
                 self.warmup_epochs is None or 0 <= self.warmup_epochs < self.epochs,

@@ -2,8 +2,7 @@
 
     config.json             how the run was made: its `TrainConfig`, what is done to its images, the versions
     metrics.jsonl           one line per epoch, and per so many steps if the recipe says so
-    checkpoint.safetensors  the whole training state, only while there are steps to come
-    best.safetensors        the weights of the best epoch so far, while a run with patience is under way
+    checkpoint_*            the whole training state, only while there are steps to come: see `zoo.training.checkpoints`
     tensorboard             the metrics for TensorBoard, if the recipe says so
     curves.png              the plot of metrics.jsonl
     weights.safetensors     params and batch_stats; only a finished run has it
@@ -19,7 +18,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import jax
@@ -31,12 +30,12 @@ from zoo.data.preprocessing import preprocessing_of_fields
 from zoo.errors import UserError
 from zoo.models.net import Net
 from zoo.training import lock
-from zoo.training.checkpoint import load_tree, save_tree
-from zoo.training.metrics import Epoch, EpochSums, Step
+from zoo.training.checkpoint import load_tree
+from zoo.training.checkpoints import NAME, Checkpoints, Position
+from zoo.training.metrics import Epoch, Step
 from zoo.training.recipe import TrainConfig, make_model
 from zoo.training.signed_json import sign, verify
 from zoo.training.state import TrainState, create_train_state
-from zoo.weights import read_metadata
 from zoo.weights.files import write_whole
 
 
@@ -66,20 +65,6 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
-class Position:
-    """How far a run is: its whole epochs, the sums of the one after them, and the steps that were noted."""
-
-    history: list[Epoch] = field(default_factory=list)
-    sums: EpochSums = field(default_factory=lambda: EpochSums(1))
-    steps: list[Step] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        if self.sums.steps:
-            return f"after step {self.sums.steps} of epoch {self.sums.epoch}"
-        return f"after epoch {len(self.history)}" if self.history else "from its start"
-
-
-@dataclass(frozen=True)
 class Trained:
     """A run that can be evaluated.
 
@@ -105,8 +90,7 @@ class RunFolder:
         self.folder = Path(folder)
         self.config_path = self.folder / "config.json"
         self.metrics_path = self.folder / "metrics.jsonl"
-        self.checkpoint_path = self.folder / "checkpoint.safetensors"
-        self.best_path = self.folder / "best.safetensors"
+        self.checkpoints = Checkpoints(self.folder)
         self.tensorboard_path = self.folder / "tensorboard"
         self.curves_path = self.folder / "curves.png"
         self.weights_path = self.folder / "weights.safetensors"
@@ -155,15 +139,15 @@ class RunFolder:
 
     def _list_parts(self) -> list[Path]:
         """Files of ours that were being written when their process was killed."""
-        names = {path.name for path in vars(self).values() if path != self.folder}
-        return [path for path in self.folder.glob("*.part") if path.name.rsplit(".", 2)[0] in names]
+        names = {path.name for path in vars(self).values() if isinstance(path, Path) and path != self.folder}
+        parts = {path: path.name.rsplit(".", 2)[0] for path in self.folder.glob("*.part")}
+        return [path for path, name in parts.items() if name in names or NAME.fullmatch(name)]
 
     def start(self, record: RunRecord) -> None:
         """Writes config.json, after removing the other files of a run to be overwritten."""
         for old in (
             self.weights_path,
-            self.checkpoint_path,
-            self.best_path,
+            *self.checkpoints.find_all(),
             self.curves_path,
             self.statistics_path,
             self.confusion_path,
@@ -231,30 +215,13 @@ class RunFolder:
             raise UserError(f"{self.metrics_path} is damaged ({error!r})", "remove it") from error
         return rows
 
-    def save_checkpoint(self, state: TrainState, position: Position) -> None:
-        save_tree(self.checkpoint_path, state, {"position": json.dumps(asdict(position), allow_nan=False)})
-
     def load_checkpoint(self, template: TrainState) -> tuple[TrainState, Position]:
-        """The last checkpoint, or the state that is given where there is none yet.
+        """The last checkpoint that can be read, or the state that is given where there is none yet.
 
         Raises:
-          UserError: the file is damaged, or does not fit.
+          UserError: none can be read, or it does not fit.
         """
-        if not self.checkpoint_path.exists():
-            return template, Position()
-        return load_tree(self.checkpoint_path, template), self._read_position()
-
-    def _read_position(self) -> Position:
-        try:
-            values = json.loads(read_metadata(self.checkpoint_path)["position"])
-            history, steps = (
-                [Epoch(**row) for row in values["history"]],
-                [Step(**row) for row in values.get("steps", ())],
-            )
-            return Position(history, EpochSums(**values["sums"]), steps)
-        except (TypeError, KeyError) as error:
-            problem = f"{self.checkpoint_path} is not a checkpoint of this version of zoo ({error!r})"
-            raise UserError(problem, "continue it with the version that wrote it, or train again") from error
+        return self.checkpoints.load(template) if self.checkpoints.find_all() else (template, Position())
 
     def restore(self) -> Trained:
         """The trained net of a finished run, or of an unfinished one as its last checkpoint has it.
@@ -263,7 +230,7 @@ class RunFolder:
           UserError: there is no run, it has no checkpoint yet, or a file of it is damaged.
         """
         record, finished = self.read(), self.weights_path.exists()
-        if not finished and not self.checkpoint_path.exists():
+        if not finished and not self.checkpoints.find_all():
             raise UserError(
                 f"{self.folder} is not finished, and has no checkpoint yet",
                 "zoo.training.resume continues it",
@@ -273,11 +240,13 @@ class RunFolder:
         model = make_model(record.config, record.num_classes)
         key, tx, image_shape = jax.random.key(0), optax.identity(), record.preprocessing.image_shape
         shapes = jax.eval_shape(lambda key: create_train_state(model, key, tx, image_shape), key)
-        path = self.weights_path if finished else self.checkpoint_path
         averaged = "" if finished or record.config.ema_decay is None else "ema_"
         template = {f"{averaged}{name}": shape for name, shape in shapes.variables.items()}
-        loaded = load_tree(path, template, parts=None if finished else template)
+        if finished:
+            loaded, history = load_tree(self.weights_path, template), self.read_metrics()
+        else:
+            loaded, position = self.checkpoints.load(template, parts=template)
+            history = position.history
         variables = {name.removeprefix(averaged): tree for name, tree in loaded.items()}
-        history = self.read_metrics() if finished else self._read_position().history
         state = shapes.replace(**variables, key=key, step=jnp.zeros((), jnp.int32))
         return Trained(record, model, state, history, finished)
