@@ -272,8 +272,8 @@ def ask_for_absent_device(work: Workplace) -> Row:
 
 def format_table(rows: list[Row]) -> str:
     """In Markdown, which can be read as it is."""
-    lines = [f"| {row.fault} | {row.trials} | {row.survived:d} | {row.told} |" for row in rows]
-    return "\n".join(["| fault | trials | survived | what was said |", "|---|---:|---:|---|", *lines])
+    head = ["| fault | trials | survived | what was said |", "|---|---:|---:|---|"]
+    return "\n".join(head + [f"| {row.fault} | {row.trials} | {row.survived:d} | {row.told} |" for row in rows])
 
 
 def main() -> int:
