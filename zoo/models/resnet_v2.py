@@ -62,7 +62,7 @@ class Bottleneck(nn.Module):
         y = activate(x, "norm1") if self.preactivation else x
         if x.shape[-1] != 4 * self.width:
             x = Conv(4 * self.width, 1, self.stride, use_bias=self.use_bias, name="downsample")(y)
-        else:
+        elif self.stride > 1:
             x = take_every(x, self.stride)
         y = Conv(self.width, 1, first, name="conv1")(y)
         y = activate(y, "norm2")
