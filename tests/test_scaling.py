@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from kubeflow_trainer_api.models import JobsetV1alpha2JobSet
+from pydantic import ValidationError
 
 from tools.scaling import SETTINGS, Exchange, count_exchange, tabulate, time_exchange
 from zoo.cli.arguments import _name_parameters
@@ -29,11 +31,31 @@ def test_bytes_are_those_of_the_published_parameters_and_time_is_division():
     assert time_exchange(Exchange(8 * 10**9, 0, 0), 4, 1e9) == pytest.approx(12)
 
 
-def test_the_manifest_is_one_that_a_jobset_can_be_and_its_commands_are_ours():
-    """Held to the fields of JobSet v1alpha2 by hand: no schema of it is at hand."""
-    jobset = yaml.safe_load((DOCS / "jobset.yaml").read_text())
+def _find_unknown(jobset):
+    return _name_fields(jobset) - _name_fields(JobsetV1alpha2JobSet.from_dict(jobset).to_dict())
+
+
+def _name_fields(tree, path=""):
+    """The paths of all that a manifest says."""
+    if isinstance(tree, dict | list):
+        inside = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        return {name for key, part in inside for name in _name_fields(part, f"{path}/{key}")}
+    return {path}
+
+
+def test_the_manifest_fits_the_schema_of_a_jobset():
+    """Pydantic raises at a value of another type, and drops a field that it does not know."""
+    text = (DOCS / "jobset.yaml").read_text()
+    jobset = yaml.safe_load(text)
     assert (jobset["apiVersion"], jobset["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
-    assert set(jobset["spec"]) <= {"failurePolicy", "network", "replicatedJobs", "successPolicy", "startupPolicy"}
+    assert not _find_unknown(jobset)
+    assert _find_unknown(yaml.safe_load(text.replace("readOnly", "readonly")))
+    with pytest.raises(ValidationError, match="backoffLimit"):
+        _find_unknown(yaml.safe_load(text.replace("backoffLimit: 0", "backoffLimit: none")))
+
+
+def test_the_manifest_names_places_and_commands_that_exist():
+    jobset = yaml.safe_load((DOCS / "jobset.yaml").read_text())
     (group,) = jobset["spec"]["replicatedJobs"]
     job = group["template"]["spec"]
     assert job["completionMode"] == "Indexed"  # which is what sets JOB_COMPLETION_INDEX

@@ -167,6 +167,16 @@ def test_a_broken_or_absent_picture_is_one_clear_error(tmp_path):
         assert str(error.value).count("p.png") == 1
 
 
+def test_too_little_memory_is_not_the_picture_s_fault(tmp_path, monkeypatch):
+    def run_out(*_):
+        raise MemoryError
+
+    Image.new("RGB", (4, 3)).save(tmp_path / "p.png")
+    monkeypatch.setattr(Image.Image, "convert", run_out)
+    with pytest.raises(MemoryError):
+        read_picture(tmp_path / "p.png")
+
+
 def test_an_elongated_picture_and_a_single_pixel_are_named(tmp_path):
     Image.new("RGB", (1, 1)).save(tmp_path / "tracker.png")
     with pytest.raises(UserError, match=r"tracker\.png is a single pixel"):

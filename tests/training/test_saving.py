@@ -1,9 +1,6 @@
 """Saving beside the training: it does not wait, nothing is forgotten, and what fails is said."""
 
 import errno
-import socket
-import subprocess
-import sys
 import threading
 from types import SimpleNamespace
 
@@ -136,55 +133,3 @@ def test_only_the_first_of_several_processes_writes(make, state, monkeypatch):
     saver.save(state, at(1), MLP)
     saver.wait()
     assert steps_of(saver) == []
-
-
-PROCESS = """
-import sys
-from pathlib import Path
-
-import jax
-
-jax.config.update("jax_num_cpu_devices", 1)
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
-jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
-
-import numpy as np
-from jax.experimental.multihost_utils import sync_global_devices
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
-
-from zoo.training import TrainConfig
-from zoo.training.checkpoints import Checkpoints, Position
-from zoo.training.metrics import EpochSums
-from zoo.training.saving import Saver, SavingPlan
-
-mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
-whole = np.arange(12, dtype=np.float32).reshape(4, 3)
-by_rows, everywhere = NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())
-state = {
-    "key": jax.jit(lambda: jax.random.key(3), out_shardings=everywhere)(),
-    "params": {"kernel": jax.make_array_from_callback(whole.shape, by_rows, lambda index: whole[index])},
-}
-saver = Saver(Checkpoints(Path(sys.argv[3])), SavingPlan(minutes=0), state, Position())
-assert saver.together and not saver.is_due(1)  # each would have its own time
-saver.save(state, Position([], EpochSums(1, 1)), TrainConfig("mlp"))
-saver.close()
-sync_global_devices("written")
-loaded, position = saver.checkpoints.load(state)
-(part,) = loaded["params"]["kernel"].addressable_shards
-np.testing.assert_array_equal(part.data, whole[2 * jax.process_index() :][:2])
-assert position.sums.steps == 1 and jax.random.key_data(loaded["key"]).is_fully_replicated
-"""
-
-
-def test_two_processes_with_a_part_each_write_one_file_and_each_reads_its_part(tmp_path):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        coordinator = f"localhost:{free.getsockname()[1]}"
-    command = [sys.executable, "-c", PROCESS, coordinator]
-    processes = [subprocess.Popen([*command, number, tmp_path], stderr=subprocess.PIPE, text=True) for number in "01"]
-    told = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
-    template = {"key": jax.random.key(0), "params": {"kernel": np.zeros((4, 3), np.float32)}}
-    tree, _ = Checkpoints(tmp_path).load(template)
-    np.testing.assert_array_equal(tree["params"]["kernel"], np.arange(12).reshape(4, 3))
-    np.testing.assert_array_equal(jax.random.key_data(tree["key"]), jax.random.key_data(jax.random.key(3)))

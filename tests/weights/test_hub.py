@@ -228,5 +228,7 @@ def test_what_is_pushed_is_one_commit_and_a_refusal_is_one_line(tmp_path, monkey
     assert calls[0] == ("org/name", {"private": True, "exist_ok": True})
     assert (calls[1]["repo_id"], calls[1]["folder_path"]) == ("org/name", tmp_path)
     assert len(calls) == 2
-    with pytest.raises(UserError, match=r"^nothing was pushed to org/refused \(403 Forbidden\): log in with `hf auth"):
+    with pytest.raises(
+        UserError, match=r"^nothing was pushed to org/refused \(403 Forbidden\): see that .* log in with `hf auth"
+    ):
         hub.push(tmp_path, "org/refused")

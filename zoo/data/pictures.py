@@ -107,6 +107,8 @@ def _open(picture: Picture) -> Iterator["Image.Image"]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         limit = f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, the size of a decompression bomb"
         raise UserError(f"{name} has {limit}", "make it smaller") from error
+    except MemoryError:  # which is no fault of the picture's
+        raise
     except Exception as error:  # a damaged file can make its decoder raise anything
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "its format is unknown" if unknown else " ".join(str(error).split()).rstrip(".") or repr(error)

@@ -1,6 +1,6 @@
-"""The whole training state as one file: the arrays of a pytree under their paths."""
+"""The whole training state in a checkpoint: the arrays of a pytree under their paths."""
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +9,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.errors import UserError
+from zoo.training.sharded_checkpoint import LIST, check_files, read_arrays, read_list
 from zoo.weights import read
 from zoo.weights.wording import escape
 
 
 def copy_to_host(tree: Any) -> dict[str, np.ndarray]:
-    """Copies of the arrays of any pytree under their paths (`params/conv1/kernel`); a step may take the originals.
+    """Copies of the arrays of any pytree under their paths (`params/conv1/kernel`); a step may take the originals."""
+    return {name: np.array(array) for name, array in jax.device_get(name_arrays(tree)).items()}
 
-    An array of which a process has only some parts is gathered, for which all processes must call this together.
-    """
-    arrays = {name: _gather(_unwrap_key(leaf)) for name, leaf in list_leaves(tree)}
-    return {name: np.array(array) for name, array in jax.device_get(arrays).items()}
+
+def name_arrays(tree: Any) -> dict[str, Any]:
+    """The arrays of any pytree under their paths; a random key is the integers it is made of."""
+    return {name: _unwrap_key(leaf) for name, leaf in list_leaves(tree)}
 
 
 def load_tree(path: Path, template: Any, *, parts: Container[str] | None = None) -> Any:
-    """The pytree whose arrays are in a safetensors file, in the form of `template` (arrays, or shapes but for keys).
+    """The pytree whose arrays are in a checkpoint, in the form of `template` (arrays, or shapes but for keys).
 
     Args:
-      path: the file.
+      path: a safetensors file, or the list of a sharded checkpoint, which all processes load together.
       template: what the pytree looks like; arrays that lie on several devices say where the new ones go.
       parts: first words of the paths that are wanted, `("params",)`; by default the file has nothing else.
 
@@ -34,16 +36,26 @@ def load_tree(path: Path, template: Any, *, parts: Container[str] | None = None)
       UserError: the file is damaged (its code is "unreadable"), or its names, shapes or types are not those of the
         template.
     """
-    arrays = {name: a for name, a in read(path).items() if parts is None or name.partition("/")[0] in parts}
-    leaves = list_leaves(template)
-    wanted = {name: _unwrap_key(leaf) for name, leaf in leaves}
-    expected = {name: (leaf.shape, leaf.dtype.name) for name, leaf in wanted.items()}
-    found = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
+    wanted, sharded = name_arrays(template), path.suffix == LIST
+    arrays = {} if sharded else read(path)
+    shapes = read_list(path)["arrays"] if sharded else describe(arrays)
+    expected = describe(wanted)
+    found = {name: shape for name, shape in shapes.items() if parts is None or name.partition("/")[0] in parts}
     if wrong := sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)):
         first = f"{escape(wrong[0])} is {found.get(wrong[0], 'absent')}, not {expected.get(wrong[0], 'expected')}"
         raise UserError(f"{path} does not fit the net in {len(wrong)} arrays: {first}")
-    loaded = [_wrap_key(_place(arrays[name], like=wanted[name]), like=leaf) for name, leaf in leaves]
+    if sharded:
+        check_files(path)
+        placed = read_arrays(path, wanted)
+    else:
+        placed = {name: _place(arrays[name], like=leaf) for name, leaf in wanted.items()}
+    loaded = [_wrap_key(placed[name], like=leaf) for name, leaf in list_leaves(template)]
     return jax.tree.unflatten(jax.tree.structure(template), loaded)
+
+
+def describe(arrays: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Shapes and types: `[[3, 3, 64, 64], "float32"]`."""
+    return {name: [list(array.shape), array.dtype.name] for name, array in arrays.items()}
 
 
 def list_nonfinite(tree: Any) -> list[str]:
@@ -60,14 +72,6 @@ def list_leaves(tree: Any) -> list[tuple[str, Any]]:
 def is_shared(leaf: Any) -> bool:
     """Whether other processes have parts of an array that this one has not."""
     return isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated)
-
-
-def _gather(leaf: Any) -> Any:
-    if not is_shared(leaf):
-        return leaf
-    from jax.experimental import multihost_utils
-
-    return multihost_utils.process_allgather(leaf, tiled=True)
 
 
 def _list_parts(leaf: Any) -> list[np.ndarray]:

@@ -19,10 +19,11 @@ from zoo.data import Splits, batches, make_augment
 from zoo.data.preprocessing import format_preprocessing
 from zoo.errors import UserError
 from zoo.norm import Statistics, batch_norm_options
-from zoo.training.checkpoint import list_nonfinite, load_tree
+from zoo.training.checkpoint import list_nonfinite
 from zoo.training.checkpoints import Position
 from zoo.training.compilation import TrainStep
 from zoo.training.devices import find_mesh, replicate, share_batch
+from zoo.training.hosts import agree
 from zoo.training.interrupts import answer_termination, hold_interrupts
 from zoo.training.metrics import Epoch, EpochSums, Progress, Step, evaluate, find_best, measure_distance
 from zoo.training.optimiser import make_schedule
@@ -80,6 +81,7 @@ class Training:
         self.state, self.position, self.callbacks = state, position, callbacks
         self.saver = Saver(run.checkpoints, plan, state, position)
         self.mesh, self.writes = find_mesh(state), jax.process_index() == 0  # of many processes the first one
+        self.agreed = False  # whether all processes are being interrupted
         self.schedule = None if "tx" in record.own else make_schedule(record.config, len(splits.train))
         with_board = record.config.tensorboard and self.writes
         self.board = TensorBoard(run.tensorboard_path, int(state.step)) if with_board else None
@@ -87,7 +89,7 @@ class Training:
     @property
     def variables(self) -> dict[str, Any]:
         """Those that are tested and kept: the averages where the recipe wants them."""
-        return _choose_variables(self.state)
+        return self.state.variables if self.state.ema_decay is None else self.state.ema_variables
 
     @answer_termination()
     def finish(self) -> Result:
@@ -98,7 +100,7 @@ class Training:
                 self._train()
             except KeyboardInterrupt:
                 # A second Ctrl-C does not wait for the end of the step; what is in many processes, one cannot save.
-                if not self.state.step.is_deleted() and not self.saver.together:
+                if not self.state.step.is_deleted() and (self.agreed or not self.saver.together):
                     self._save_checkpoint()
                 raise
             finally:
@@ -106,10 +108,9 @@ class Training:
                     self.board.close()
                 self.saver.close()
         self._write_metrics()  # a kill between checkpoint and metrics left them an epoch behind
-        last = replicate(self.variables)
+        kept, variables = self._choose_kept(replicate(self.variables))
         if not self.writes:
-            return Result(self.state, self.position.history, self.position.history[-1], None)
-        kept, variables = self._choose_kept(last)
+            return Result(self.state, self.position.history, kept, None)
         metadata = {PREPROCESSING: format_preprocessing(self.record.preprocessing)}
         save(self.run.weights_path, variables, name=self.config.model, metadata=metadata)
         self.run.checkpoints.remove()
@@ -150,13 +151,14 @@ class Training:
         """The epoch whose variables are the result, and these: the last one's, or with patience the best one's."""
         last, best = self.position.history[-1], find_best(self.position.history)
         if self.config.patience and best is not last:
+            prefix = "" if self.state.ema_decay is None else "ema_"
+            template = {f"{prefix}{name}": tree for name, tree in jax.eval_shape(lambda: self.variables).items()}
             try:
-                shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.state)
-                state = load_tree(self.run.checkpoints.path_after(best.epoch), shapes.replace(key=jax.random.key(0)))
+                loaded = self.run.checkpoints.load_epoch(best.epoch, template, parts=template)
             except (UserError, FileNotFoundError) as error:
                 _warn(f"the weights of epoch {best.epoch}, the best, are lost: those of the last are kept", error)
             else:
-                return best, _choose_variables(state)
+                return best, {name.removeprefix(prefix): tree for name, tree in loaded.items()}
         return last, variables
 
     def _write_metrics(self) -> None:
@@ -184,7 +186,7 @@ class Training:
         """What is to come of one pass over the training images."""
         drawn = self._draw_batches(self.position.sums.steps)
         batch = next(drawn, None)
-        with hold_interrupts() as check_interrupts:
+        with hold_interrupts() as held:
             while batch is not None:
                 start = time.perf_counter()
                 state, metrics = step(self.state, batch)
@@ -199,8 +201,10 @@ class Training:
                 if self.config.log_every and int(state.step) % self.config.log_every == 0:
                     self._log(metrics, end - start)
                 _call("on_step", self.callbacks.on_step, sums.to_progress(len(self.splits.train)), state)
-                check_interrupts()
-                if self.saver.is_due(int(state.step)):
+                number, due = agree(held.number, due=self.saver.is_due(int(state.step)))
+                self.agreed = number != 0
+                held.answer(number)
+                if due:
                     self._save_checkpoint()
 
     def _log(self, metrics: Mapping[str, jax.Array], seconds: float) -> None:
@@ -279,10 +283,6 @@ class Training:
             _warn(f"{self.run.curves_path} was not drawn", error)
             return None
         return self.run.curves_path
-
-
-def _choose_variables(state: TrainState) -> dict[str, Any]:
-    return state.variables if state.ema_decay is None else state.ema_variables
 
 
 def _call(name: str, callback: Callable[..., Any] | None, *arguments: Any) -> None:

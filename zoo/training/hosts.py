@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from zoo.errors import UserError
 
@@ -88,6 +89,21 @@ def finds_launcher(environment: Mapping[str, str], *, pod: bool = True) -> bool:
             return True
     on_tpu = environment.get("JAX_PLATFORMS", "tpu").startswith("tpu") and find_spec("libtpu") is not None
     return pod and on_tpu and any(Path(place).exists() for place in ("/dev/accel0", "/dev/vfio/0"))
+
+
+def agree(number: int, *, due: bool) -> tuple[int, bool]:
+    """What all processes do after a step because one of them wants it: answer a signal, and save.
+
+    Args:
+      number: of the signal that this process was sent, or 0.
+      due: whether this one would save.
+    """
+    if jax.process_count() == 1:
+        return number, due
+    from jax.experimental import multihost_utils
+
+    wishes = multihost_utils.process_allgather(np.array([number, due], np.int32))
+    return int(wishes[:, 0].max()), bool(wishes[:, 1].any())
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn
 
 from zoo.errors import Terminated
@@ -27,36 +27,48 @@ def _terminate(*_: object) -> NoReturn:
     raise Terminated
 
 
+class HeldInterrupts:
+    """Those that came while they were held.
+
+    Attributes:
+      number: of the signal; 0: none came.
+    """
+
+    def __init__(self, handlers: Mapping[int, Callable[[int, None], object]]) -> None:
+        self.number, self._handlers = 0, handlers
+
+    def answer(self, number: int) -> None:
+        """As if the signal came now; 0: nothing."""
+        self.number = 0
+        if number:
+            self._handlers[number](number, None)
+
+
 @contextlib.contextmanager
-def hold_interrupts() -> Iterator[Callable[[], None]]:
-    """Makes both wait for a call of the function that is given, between two steps; a second one does not wait.
+def hold_interrupts() -> Iterator[HeldInterrupts]:
+    """Makes both wait for a call of `answer`, between two steps, or for the end; a second one does not wait.
 
     A step takes the arrays of the old state: an interruption in the middle of it would leave neither state to save.
     """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    old = {number: handler for number, handler in handlers.items() if callable(handler)}
+    old = {int(number): handler for number, handler in handlers.items() if callable(handler)}
+    held = HeldInterrupts(old)
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
+        yield held
         return
-    held: list[signal.Signals] = []
 
     def hold(number: int, _: object) -> None:
-        held.append(signal.Signals(number))
+        held.number = number
         restore()
 
     def restore() -> None:
         for number, handler in old.items():
             signal.signal(number, handler)
 
-    def check() -> None:
-        if held:
-            number = held.pop()
-            old[number](number, None)
-
     for number in old:
         signal.signal(number, hold)
     try:
-        yield check
-        check()
+        yield held
+        held.answer(held.number)
     finally:
         restore()

@@ -115,7 +115,11 @@ class RunFolder:
                 code="interrupted-run-exists",
                 folder=self.folder,
             )
-        leftovers = {self.lock_path, *self._list_parts()}  # of a start that was killed
+        leftovers = {
+            self.lock_path,
+            *self._list_parts(),
+            *self.checkpoints.find_unfinished(),
+        }  # of a start that was killed
         if not self.config_path.exists() and set(self.folder.iterdir()) - leftovers:
             raise UserError(
                 f"{self.folder} holds other files and not a run", "pass another folder", code="folder-taken"
@@ -135,6 +139,7 @@ class RunFolder:
         with lock.hold(self.lock_path):
             for part in self._list_parts():
                 part.unlink()
+            self.checkpoints.remove_unfinished()
             yield
 
     def _list_parts(self) -> list[Path]:
@@ -145,9 +150,9 @@ class RunFolder:
 
     def start(self, record: RunRecord) -> None:
         """Writes config.json, after removing the other files of a run to be overwritten."""
+        self.checkpoints.remove()
         for old in (
             self.weights_path,
-            *self.checkpoints.find_all(),
             self.curves_path,
             self.statistics_path,
             self.confusion_path,

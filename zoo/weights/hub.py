@@ -130,7 +130,7 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Weights from jax-cnn-zoo")
     except Exception as error:  # no token, no network, a name that cannot be
         reason = escape(str(error).partition("\n")[0]).rstrip(".")
-        remedy = "log in with `hf auth login`, as somebody who may write there, and try again"
+        remedy = "see that the hub can be reached, and log in with `hf auth login` as somebody who may write there"
         raise UserError(f"nothing was pushed to {escape(repository)} ({reason})", remedy) from error
     return str(page)
 
