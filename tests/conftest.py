@@ -1,7 +1,8 @@
 """Strict settings for every test, 8 virtual CPU devices, and processes that give their memory back.
 
 What one test has compiled no other has to compile again, in whichever process it runs: a cache that is empty when the
-run starts and gone when it ends, so that it holds nothing that this run has not compiled itself.
+run starts and gone when it ends, so that it holds nothing that this run has not compiled itself. Who names a folder in
+`JAX_COMPILATION_CACHE_DIR` keeps it for the next run; its keys are the programs, so that a changed one is compiled.
 """
 
 import atexit
@@ -15,10 +16,10 @@ import sys
 import tempfile
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and commands inherit it
-    cache = tempfile.mkdtemp(prefix="zoo-tests-")
-    atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache = tempfile.mkdtemp(prefix="zoo-tests-")
+        atexit.register(shutil.rmtree, cache, ignore_errors=True)
     os.environ |= {
-        "JAX_COMPILATION_CACHE_DIR": cache,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
     }
@@ -37,7 +38,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
 
 LONGEST = "tests/models/test_proof.py::test_training"
-MUCH, GROWN = 1e9, 50e6  # bytes that a process may keep from test to test, and by which one test may make it grow
+MUCH, GROWN = 1.4e9, 200e6  # bytes that a process may keep from test to test, and by which one test may make it grow
 libc = ctypes.CDLL(None)
 peaks: dict[str, int] = {}  # of each worker, in bytes
 
@@ -95,6 +96,12 @@ def pytest_collection_modifyitems(config, items):
         chosen = items[number % shares :: shares]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
+
+
+def pytest_collection_finish():
+    """What was imported is not looked through again and again while nets are traced."""
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 def peak() -> int:

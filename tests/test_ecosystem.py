@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 import zoo
+from tests.support.nets import create_shallow
 from tests.weights.test_state_dict import assert_equal_trees, state_dict_of
 from zoo import weights
 
@@ -95,9 +96,9 @@ def test_an_exported_net_gives_the_same_logits_for_any_batch(variables):
         np.testing.assert_array_equal(restored.call(variables, IMAGES[:n]), apply(variables, IMAGES[:n]))
 
 
-def of_any_size(name, unit, **fields):
+def of_any_size(name, unit, model):
     """A net exported for any batch, height and width, its `apply`, and variables."""
-    model, row = zoo.create(name, **fields), zoo.variant(name)
+    row = zoo.variant(name)
     size = 64 if unit == "32*" else row.image_size
     image = jax.ShapeDtypeStruct((1, size, size, row.channels), jnp.float32)
     shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), image)
@@ -117,14 +118,14 @@ ANY_SIZE |= {"inception_v2": "32*", "inception_resnet_v1": "", "inception_resnet
 
 @pytest.mark.parametrize("name", ANY_SIZE)
 def test_a_net_that_takes_any_size_is_exported_for_any_size(name):
-    exported, _, _ = of_any_size(name, ANY_SIZE[name])
+    exported, _, _ = of_any_size(name, ANY_SIZE[name], create_shallow(name))
     (logits,) = exported.out_avals
     assert str(logits.shape) == f"(n, {zoo.create(name).num_classes})"
 
 
 SMALL = {
-    "resnet20": {"width": 4},
-    "resnet18": {"width": 4},
+    "resnet20": {"depths": (2, 1, 1), "width": 4},
+    "resnet18": {"depths": (2, 1, 1, 1), "width": 4},
     "preresnet20": {"depths": (1, 1), "width": 4},
     "resnetv2_18": {"depths": (1, 1), "width": 4},
     "densenet40_k12": {"depths": (1, 1), "growth": 4},
@@ -135,7 +136,8 @@ LARGE = ("googlenet", "inception_v2", "inception_v3", "inception_v4", "inception
 
 @pytest.mark.parametrize("name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
 def test_a_net_exported_for_any_size_gives_the_logits_of_each(name):
-    exported, apply, shapes = of_any_size(name, ANY_SIZE.get(name, ""), **SMALL.get(name, {"num_classes": 5}))
+    model = zoo.create(name, **SMALL.get(name, {"num_classes": 5}))
+    exported, apply, shapes = of_any_size(name, ANY_SIZE.get(name, ""), model)
     random = np.random.RandomState(0)
     made = jax.tree.map(lambda leaf: random.uniform(0.5, 1.5, leaf.shape).astype(leaf.dtype), shapes)
     restored = jax.export.deserialize(exported.serialize())
@@ -157,7 +159,7 @@ def test_bfloat16_computes_in_halves_and_keeps_parameters_and_statistics_whole(v
     model = zoo.create(NAME, dtype=jnp.bfloat16)
     apply = partial(model.apply, train=True, mutable=["batch_stats"])
     logits, updates = jax.jit(apply)(variables, IMAGES)
-    expected, whole = zoo.create(NAME).apply(variables, IMAGES, train=True, mutable=["batch_stats"])
+    expected, whole = jax.jit(partial(zoo.create(NAME).apply, train=True, mutable=["batch_stats"]))(variables, IMAGES)
     assert logits.dtype == jnp.bfloat16
     assert {leaf.dtype.name for leaf in jax.tree.leaves(updates)} == {"float32"}
     np.testing.assert_allclose(logits.astype(jnp.float32), expected, atol=0.05 * np.std(expected))
@@ -184,11 +186,11 @@ TYPES_OF_LAYERS = ("mlp", "convnet_bn", "lenet5", "alexnet", "vgg11_bn", "google
 @pytest.mark.parametrize("name", TYPES_OF_LAYERS)
 def test_nothing_is_summed_in_half_precision_forward_or_backward(name):
     """Products and convolutions aside, which sum in float32 inside."""
-    model, row = zoo.create(name, dtype=jnp.bfloat16), zoo.variant(name)
+    model, row = create_shallow(name, dtype=jnp.bfloat16), zoo.variant(name)
     images = jax.ShapeDtypeStruct((2, row.image_size, row.image_size, row.channels), jnp.float32)
     shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
 
-    statistics = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes.get("batch_stats", {}))
+    statistics = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes.get("batch_stats", {}))
 
     def loss(params, images):
         variables, rngs = {"params": params, "batch_stats": statistics}, {"dropout": jax.random.key(0)}

@@ -22,7 +22,8 @@ def test_backward_of_a_1x1_convolution_copies_no_map():
     def gradients(variables, x, dout):
         return jax.vjp(conv.apply, variables, x)[1](dout)
 
-    compiled = jax.jit(gradients).lower(variables, x, jax.ShapeDtypeStruct((4, 14, 14, 16), jnp.float32)).compile()
+    dout = jax.ShapeDtypeStruct((4, 14, 14, 16), jnp.float32)
+    compiled = jax.jit(gradients).lower(variables, x, dout).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * 14 * 14
 
 
@@ -35,9 +36,8 @@ def test_the_narrower_map_is_on_the_left_of_the_kernel_s_gradient(inputs, featur
         return jax.vjp(lambda variables: conv.apply(variables, x), variables)[1](dout)
 
     dout = jax.ShapeDtypeStruct((2, 5, 3, features), jnp.float32)
-    (product,) = re.findall(
-        r"= (f32\[\d+,\d+\])\S* dot\(", jax.jit(gradient).lower(variables, x, dout).compile().as_text()
-    )
+    compiled = jax.jit(gradient).lower(variables, x, dout).compile()
+    (product,) = re.findall(r"= (f32\[\d+,\d+\])\S* dot\(", compiled.as_text())
     assert product == "f32[8,32]"
 
 
@@ -59,10 +59,10 @@ def test_one_by_one_convolution_equals_the_general_one(stride, padding):
     ("groups", "inputs", "features", "stride"),
     [
         (32, 128, 128, 1),
-        (32, 1024, 1024, 2),
-        (64, 256, 256, 1),
+        (32, 1024, 64, 2),
+        (64, 256, 128, 1),
         (2, 48, 96, 1),
-        (8, 512, 256, 1),
+        (8, 512, 64, 1),
         (3, 12, 24, 2),
         (10, 40, 40, 1),
     ],

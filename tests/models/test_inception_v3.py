@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
@@ -72,3 +73,25 @@ def test_the_net_of_the_fid_equals_pytorch_fid_s(monkeypatch):
     untrained = partial(inception._inception_v3, num_classes=1008, aux_logits=False, weights=None)
     monkeypatch.setattr(inception, "load_state_dict_from_url", lambda *_, **__: untrained().state_dict())
     compare(inception.fid_inception_v3, "inception_v3_fid", (2, 139, 107, 3))
+
+
+@pytest.mark.parity
+def test_features_for_the_fid_are_those_that_pytorch_fid_measures_with(monkeypatch):
+    import torch
+
+    torchvision_of_cpu()
+    from pytorch_fid import inception
+
+    torch.manual_seed(0)
+    state = inception._inception_v3(num_classes=1008, aux_logits=False, weights=None).state_dict()
+    monkeypatch.setattr(inception, "load_state_dict_from_url", lambda *_, **__: state)
+    pictures = np.random.default_rng(0).random((2, 139, 107, 3), np.float32)  # in [0, 1], as theirs takes them
+    with torch.no_grad():
+        theirs = inception.InceptionV3([3], resize_input=False).eval()(torch.from_numpy(pictures).permute(0, 3, 1, 2))[
+            0
+        ]
+    variables = zoo.from_torch("inception_v3_fid", state)
+    features = partial(zoo.create("inception_v3_fid").apply, train=False, endpoints=("features",))
+    ours = jax.jit(features)(variables, 2 * pictures - 1)[1]["features"]
+    expected = theirs[..., 0, 0].numpy()
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4 * np.abs(expected).max())

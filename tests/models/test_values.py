@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import zoo
+from tests.support.nets import draw_variables
 from zoo.models import resnet
 from zoo.models.branches import BasicConv, Mixed, conv
 from zoo.models.inception import halve
@@ -95,10 +96,10 @@ def test_the_order_of_branches_is_part_of_the_value():
     assert BasicConv(1, 3) == copy.deepcopy(BasicConv(1, 3))
 
 
-def initialised(name):
+def make_net(name):
     model = zoo.create(name)
-    images = jax.random.normal(jax.random.key(0), (3, 2, *SMALL[name]))
-    return model, jax.jit(partial(model.init, train=False))(jax.random.key(1), images[0]), images
+    images = np.random.default_rng(0).normal(size=(3, 2, *SMALL[name])).astype(np.float32)
+    return model, draw_variables(model, SMALL[name]), images
 
 
 @small
@@ -110,7 +111,7 @@ def test_a_net_inside_flax_s_jit_is_the_net(name):
         def __call__(self, x):
             return nn.jit(lambda net, x: net(x, train=False))(self.net, x)
 
-    model, variables, (images, *_) = initialised(name)
+    model, variables, (images, *_) = make_net(name)
     inside = {collection: {"net": tree} for collection, tree in variables.items()}
     jitted = jax.jit(Jitted(model).apply)(inside, images)
     np.testing.assert_allclose(jitted, jax.jit(partial(model.apply, train=False))(variables, images), atol=1e-5)
@@ -130,7 +131,7 @@ def test_a_net_scanned_over_the_frames_of_a_film_is_the_net_on_each(name):
             )
             return scan(self.net, (), frames)[1]
 
-    model, variables, frames = initialised(name)
+    model, variables, frames = make_net(name)
     inside = {collection: {"net": tree} for collection, tree in variables.items()}
     each = jax.jit(jax.vmap(partial(model.apply, train=False), in_axes=(None, 0)))(variables, frames)
     np.testing.assert_allclose(jax.jit(Film(model).apply)(inside, frames), each, atol=1e-5)

@@ -8,6 +8,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import zoo
+from tests.support.nets import create_shallow, draw_variables
 from zoo.layers import Conv, Linear
 from zoo.norm import BatchNorm, fold
 
@@ -43,19 +44,6 @@ class CalledTwice(nn.Module):
         return BatchNorm(name="a")(conv(x), train=train) + BatchNorm(name="b")(conv(2 * x), train=train)
 
 
-def randomised(model, x):
-    """The model's variables, with statistics and affine parameters as after training."""
-    variables = model.init(jax.random.key(0), x, train=False)
-    rng = np.random.default_rng(0)
-
-    def change(path, leaf):
-        if path[-1].key in ("var", "scale"):
-            return jnp.asarray(rng.uniform(0.5, 2, leaf.shape), leaf.dtype)
-        return leaf if path[-1].key == "kernel" else jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(change, variables)
-
-
 def assert_equal_outputs(model, variables, folded, x):
     expected = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, x)
     np.testing.assert_allclose(jax.jit(folded)(x), expected, rtol=1e-4, atol=1e-4 * float(jnp.abs(expected).max()))
@@ -63,7 +51,7 @@ def assert_equal_outputs(model, variables, folded, x):
 
 def test_every_kind_of_layer_is_folded_and_nothing_of_the_normalisation_but_an_addition_is_left():
     x = jax.random.normal(jax.random.key(1), (3, 6, 6, 2))
-    variables = randomised(Plain(), x)
+    variables = draw_variables(Plain(), x.shape[1:])
     folded = fold(Plain(), variables, image_shape=x.shape[1:])
     assert folded.layers == {"bn1": "conv1", "bn2": "conv2", "bn3": "conv3", "bn4": "fc"}
     assert_equal_outputs(Plain(), variables, folded, x)
@@ -72,7 +60,7 @@ def test_every_kind_of_layer_is_folded_and_nothing_of_the_normalisation_but_an_a
 
 def test_variables_are_left_as_they_were():
     x = jnp.ones((1, 6, 6, 2))
-    variables = randomised(Plain(), x)
+    variables = draw_variables(Plain(), x.shape[1:])
     kernel, names = variables["params"]["conv1"]["kernel"], set(variables["params"]["bn1"])
     fold(Plain(), variables, image_shape=x.shape[1:])
     assert variables["params"]["conv1"]["kernel"] is kernel
@@ -81,7 +69,7 @@ def test_variables_are_left_as_they_were():
 
 def test_impossible_orders_are_refused_by_name_and_can_be_kept():
     x = jax.random.normal(jax.random.key(1), (3, 6, 6, 3))
-    variables = randomised(PreActivation(), x)
+    variables = draw_variables(PreActivation(), x.shape[1:])
     with pytest.raises(ValueError, match=r"bn1 follows an input.*bn3 follows add.*bn4 is not alone.*conv3") as error:
         fold(PreActivation(), variables, image_shape=x.shape[1:])
     assert "bn2" not in str(error.value)
@@ -93,13 +81,13 @@ def test_impossible_orders_are_refused_by_name_and_can_be_kept():
 def test_a_layer_called_twice_is_refused():
     x = jnp.ones((1, 4, 4, 2))
     with pytest.raises(ValueError, match="conv, which is called twice"):
-        fold(CalledTwice(), randomised(CalledTwice(), x), image_shape=x.shape[1:])
+        fold(CalledTwice(), draw_variables(CalledTwice(), x.shape[1:]), image_shape=x.shape[1:])
 
 
 def test_resnet20_folds_completely():
     model = zoo.create("resnet20", num_classes=10)
     x = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
-    variables = randomised(model, x)
+    variables = draw_variables(model, x.shape[1:])
     folded = fold(model, variables)
     assert len(folded.layers) == 19
     assert_equal_outputs(model, variables, folded, x)
@@ -109,7 +97,7 @@ def test_resnet20_folds_completely():
     ("name", "first"), [("resnetv2_50", "layer1_0/norm1"), ("densenet121", "denseblock1_denselayer1/norm1")]
 )
 def test_pre_activation_models_name_what_they_cannot_fold(name, first):
-    model = zoo.create(name)
+    model = create_shallow(name)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False))
     with pytest.raises(ValueError, match=f"{first} follows reduce_window_max"):
         fold(model, shapes, image_shape=(64, 64, 3))
@@ -135,7 +123,7 @@ def test_pre_activation_models_name_what_they_cannot_fold(name, first):
 def test_every_family_is_folded_wherever_its_order_allows(name, size, share):
     model = zoo.create(name, num_classes=10)
     x = jax.random.normal(jax.random.key(1), (2, size, size, 3))
-    variables = randomised(model, x)
+    variables = draw_variables(model, x.shape[1:])
     keep = ["*"] if share < 1 else []
     folded = fold(model, variables, keep=keep, image_shape=x.shape[1:])
     stats = flatten_dict(variables["batch_stats"])

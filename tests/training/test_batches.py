@@ -1,5 +1,7 @@
 """What the steps take and refuse: masked rows of any content, and losses, logits and labels of any shape."""
 
+from functools import cache
+
 import chex
 import flax.linen as nn
 import jax
@@ -9,6 +11,7 @@ import optax
 import pytest
 
 import zoo
+from tests.support.nets import draw_variables
 from zoo.errors import UserError
 from zoo.losses import softmax_cross_entropy
 
@@ -31,9 +34,14 @@ def batch():
     return {"image": rng.normal(2, 3, (4, 3, 3, 2)).astype(np.float32), "label": np.array([0, 2, 1, 1], np.int32)}
 
 
+@cache
+def initialise(normalised):
+    return zoo.create_train_state(Net(normalised), jax.random.key(0), optax.sgd(0.1), (3, 3, 2)).variables
+
+
 def make_state(normalised=True, tx=None):
     tx = optax.sgd(0.1, momentum=0.9) if tx is None else tx
-    return zoo.create_train_state(Net(normalised), jax.random.key(0), tx, (3, 3, 2))
+    return zoo.create_train_state(Net(normalised), jax.random.key(0), tx, variables=initialise(normalised))
 
 
 def pad(batch, image, label):
@@ -72,12 +80,13 @@ def test_a_masked_nan_image_leaves_the_nets_of_the_zoo_as_they_would_be_without_
     shape = (row.image_size, row.image_size, row.channels)
     rng = np.random.default_rng(0)
     image, mask = rng.normal(size=(4, *shape)).astype(np.float32), np.array([True, True, True, False])
-    ends = []
+    model, tx, step, ends = zoo.create(name), optax.sgd(0.1), zoo.make_train_step(softmax_cross_entropy), []
+    variables = draw_variables(model, shape)
     for fill in (0, np.nan):
         image[3] = fill
-        state = zoo.create_train_state(zoo.create(name), jax.random.key(0), optax.sgd(0.1), shape)
+        state = zoo.create_train_state(model, jax.random.key(0), tx, variables=variables)
         batch = {"image": image, "label": np.array([1, 2, 3, 4]), "mask": mask}
-        ends.append(zoo.make_train_step(softmax_cross_entropy)(state, batch))
+        ends.append(step(state, batch))
     chex.assert_tree_all_finite(ends[1][0].params)
     chex.assert_trees_all_equal(*(end[0].variables for end in ends))
 
@@ -159,9 +168,9 @@ def test_a_step_in_bfloat16_makes_no_promotion_that_strict_rules_forbid(param_dt
     model = zoo.create("convnet_bn", num_classes=3, dtype=jnp.bfloat16, param_dtype=param_dtype)
     image = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
     batch = {"image": image, "label": np.array([0, 1, 2, 0]), "mask": np.array([True] * 3 + [False])}
-    losses = []
+    losses, variables = [], draw_variables(model, (8, 8, 1))
     for net in (model, model.clone(dtype=jnp.float32)):
-        state = zoo.create_train_state(net, jax.random.key(0), optax.sgd(0.1), (8, 8, 1), ema_decay=0.9)
+        state = zoo.create_train_state(net, jax.random.key(0), optax.sgd(0.1), variables=variables, ema_decay=0.9)
         state, metrics = zoo.make_train_step(softmax_cross_entropy)(state, batch)
         assert zoo.make_eval_step(softmax_cross_entropy)(state, batch)["loss"].dtype == jnp.float32
         losses.append(metrics["loss"])

@@ -1,5 +1,7 @@
 """The options of the step's compilation: who gets them, and that they change nothing but the speed."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,12 +15,18 @@ from zoo.training.compilation import accepts_options, has_wide_kernels
 
 @pytest.fixture
 def images():
-    return {"image": jax.random.normal(jax.random.key(1), (8, 32, 32, 3)), "label": jnp.arange(8) % 2}
+    random = np.random.default_rng(1)
+    return {"image": random.normal(size=(4, 16, 16, 3)).astype(np.float32), "label": np.array([0, 1, 0, 1])}
+
+
+@cache
+def initialise(model):
+    return zoo.create_train_state(model, jax.random.key(0), optax.sgd(0.1), (16, 16, 3)).variables
 
 
 def start():
     model = zoo.create("convnet_bn", num_classes=2)
-    return zoo.create_train_state(model, jax.random.key(0), optax.sgd(0.1), (32, 32, 3))
+    return zoo.create_train_state(model, jax.random.key(0), optax.sgd(0.1), variables=initialise(model))
 
 
 def make_step():

@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from functools import cache
 
 import chex
 import flax.linen as nn
@@ -73,8 +74,13 @@ def batch():
     return {"image": rng.normal(size=(6, 2, 2, 1)).astype(np.float32), "label": np.array([0, 1, 0, 1, 1, 0])}
 
 
+@cache
+def initialise():
+    return zoo.create_train_state(Linear(), jax.random.key(0), optax.sgd(0.1), (2, 2, 1)).variables
+
+
 def make_state(tx):
-    return zoo.create_train_state(Linear(), jax.random.key(0), tx, (2, 2, 1))
+    return zoo.create_train_state(Linear(), jax.random.key(0), tx, variables=initialise())
 
 
 @pytest.mark.parametrize("make", list(list_optimisers()))

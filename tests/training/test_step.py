@@ -1,6 +1,6 @@
 """The steps, against Flax's and optax's own pieces put together by hand, and the difference between the statistics."""
 
-from functools import partial
+from functools import cache, partial
 from typing import ClassVar
 
 import chex
@@ -15,6 +15,9 @@ import zoo
 from zoo.errors import UserError
 from zoo.losses import softmax_cross_entropy
 from zoo.models.net import Net
+
+TX = optax.sgd(0.1, momentum=0.9)
+STEP = zoo.make_train_step(softmax_cross_entropy)  # one for all: a step of a state and a batch is traced once
 
 
 class Small(nn.Module):
@@ -40,27 +43,36 @@ def batch():
     return {"image": jnp.asarray(image), "label": jnp.asarray(rng.integers(0, 3, 6), jnp.int32)}
 
 
-def state_of(norm=zoo.BatchNorm, seed=0):
-    return zoo.create_train_state(Small(norm), jax.random.key(seed), optax.sgd(0.1, momentum=0.9), (5, 5, 2))
+@cache
+def initialise(model):
+    return zoo.create_train_state(model, jax.random.key(0), optax.sgd(0.1), (5, 5, 2)).variables
+
+
+def state_of():
+    model = Small(zoo.BatchNorm)
+    return zoo.create_train_state(model, jax.random.key(0), TX, variables=initialise(model))
 
 
 def test_train_step_equals_flax_and_optax_by_hand(batch):
-    state, tx = state_of(), optax.sgd(0.1, momentum=0.9)
-    params, stats, opt_state = state.params, state.batch_stats, tx.init(state.params)
-    step = zoo.make_train_step(softmax_cross_entropy)
-    for _ in range(3):
+    state = state_of()
+    params, stats, opt_state = state.params, state.batch_stats, TX.init(state.params)
 
-        def loss_of(params, stats=stats):
+    @jax.jit
+    def by_hand(params, stats, opt_state):
+        def loss_of(params):
             variables = {"params": params, "batch_stats": stats}
             logits, new = Small().apply(variables, batch["image"], train=True, mutable=["batch_stats"])
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
             return losses.mean(), (logits, new["batch_stats"])
 
-        (loss, (logits, stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
-        updates, opt_state = tx.update(grads, opt_state, params)
-        params = optax.apply_updates(params, updates)
+        (loss, (logits, new)), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+        updates, opt_state = TX.update(grads, opt_state, params)
         accuracy = jnp.mean(jnp.argmax(logits, -1) == batch["label"])
-        state, metrics = step(jax.tree.map(jnp.copy, state), batch)
+        return optax.apply_updates(params, updates), new, opt_state, loss, accuracy
+
+    for _ in range(3):
+        params, stats, opt_state, loss, accuracy = by_hand(params, stats, opt_state)
+        state, metrics = STEP(jax.tree.map(jnp.copy, state), batch)
         chex.assert_trees_all_close(metrics, {"loss": loss, "accuracy": accuracy, "count": jnp.float32(6)}, rtol=1e-5)
     chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-6)
     chex.assert_trees_all_close(state.batch_stats["bn"]["mean"], stats["bn"]["mean"], rtol=1e-4)
@@ -73,7 +85,7 @@ def test_running_variance_is_stored_unbiased(batch):
     image = np.asarray(batch["image"])
     kernel = jax.tree.map(jnp.copy, state.params["conv"])
     maps = nn.Conv(4, (3, 3), padding=1, use_bias=False).apply({"params": kernel}, image)
-    state, _ = zoo.make_train_step(softmax_cross_entropy)(state, batch)
+    state, _ = STEP(state, batch)
     expected = 0.9 + 0.1 * np.var(np.asarray(maps), axis=(0, 1, 2), ddof=1)
     np.testing.assert_allclose(state.batch_stats["bn"]["var"], expected, rtol=1e-5)
 
@@ -97,7 +109,7 @@ def test_loss_is_traced_once_over_many_steps(batch):
 
 def test_train_step_donates_its_state(batch):
     state = state_of()
-    zoo.make_train_step(softmax_cross_entropy)(state, batch)
+    STEP(state, batch)
     assert state.params["conv"]["kernel"].is_deleted()
 
 
@@ -111,9 +123,8 @@ def padded(batch, rows=3):
 
 
 def test_padded_rows_change_neither_parameters_nor_statistics_nor_metrics(batch):
-    step = zoo.make_train_step(softmax_cross_entropy)
-    plain, metrics = step(state_of(), batch)
-    masked, masked_metrics = step(state_of(), padded(batch))
+    plain, metrics = STEP(state_of(), batch)
+    masked, masked_metrics = STEP(state_of(), padded(batch))
     chex.assert_trees_all_close(masked.params, plain.params, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(masked.batch_stats, plain.batch_stats, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(masked_metrics, metrics, rtol=1e-5)
@@ -129,8 +140,9 @@ def test_eval_step_sums_only_valid_rows(batch, statistics):
 
 def test_eval_step_on_batch_statistics_gives_the_logits_of_training(batch):
     state = state_of()
-    logits, _ = state.model.apply(state.variables, batch["image"], train=True, mutable=["batch_stats"])
-    expected = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]))
+    apply = jax.jit(partial(state.model.apply, train=True, mutable=["batch_stats"]))
+    logits, _ = apply(state.variables, batch["image"])
+    expected = np.sum(optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]))
     sums = {s: zoo.make_eval_step(softmax_cross_entropy, statistics=s)(state, batch) for s in ("batch", "running")}
     np.testing.assert_allclose(sums["batch"]["loss"], expected, rtol=1e-5)
     assert abs(float(sums["running"]["loss"] - expected)) > 0.1
@@ -143,8 +155,7 @@ def test_batch_of_other_statistics_is_refused(batch):
 
 def test_soft_labels_train_and_count_their_largest_entry(batch):
     soft = batch | {"label": jax.nn.one_hot(batch["label"], 3)}
-    step = zoo.make_train_step(softmax_cross_entropy)
-    (hard_state, hard), (soft_state, same) = step(state_of(), batch), step(state_of(), soft)
+    (hard_state, hard), (soft_state, same) = STEP(state_of(), batch), STEP(state_of(), soft)
     chex.assert_trees_all_close(hard, same, rtol=1e-6)
     chex.assert_trees_all_close(hard_state.params, soft_state.params, rtol=1e-5, atol=1e-7)
 
@@ -180,8 +191,8 @@ class Frozen(nn.Module):
 
 def frozen_state():
     """With running statistics that differ from any batch's."""
-    state = zoo.create_train_state(Frozen(), jax.random.key(0), optax.sgd(0.1), (5, 5, 2))
-    return state.replace(batch_stats=jax.tree.map(lambda leaf: leaf + 0.5, state.batch_stats))
+    state = zoo.create_train_state(Frozen(), jax.random.key(0), optax.sgd(0.1), variables=initialise(Frozen()))
+    return state.replace(batch_stats=jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) + 0.5), state.batch_stats))
 
 
 @pytest.mark.parametrize(
@@ -207,8 +218,8 @@ def test_frozen_normalisations_use_and_keep_the_running_statistics(batch, statis
         logits, updates = Reference().apply(variables, batch["image"], mutable=["batch_stats"])
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean(), updates
 
-    (loss, updates), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-    expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, grads)
+    (loss, updates), grads = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(state.params)
+    expected = jax.tree.map(lambda p, g: np.asarray(p) - 0.1 * np.asarray(g), state.params, grads)
     before = jax.tree.map(jnp.copy, state.batch_stats)
     new, metrics = zoo.make_train_step(softmax_cross_entropy, statistics=statistics)(state, batch)
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
@@ -242,7 +253,7 @@ class Headed(Net, kw_only=True):
 @pytest.mark.parametrize("aux_weights", [None, {}, {"aux2": 2.0}])
 def test_auxiliary_heads_are_trained_with_their_weights(batch, aux_weights):
     """The loss is the sum over the heads by hand, in value and in what moves."""
-    state = zoo.create_train_state(Headed(), jax.random.key(0), optax.sgd(0.1), (5, 5, 2))
+    state = zoo.create_train_state(Headed(), jax.random.key(0), optax.sgd(0.1), variables=initialise(Headed()))
     weights = {"aux1": 0.3, "aux2": 0.5} if aux_weights is None else aux_weights
 
     def loss_of(params):
@@ -253,8 +264,8 @@ def test_auxiliary_heads_are_trained_with_their_weights(batch, aux_weights):
             total += weight * optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
         return total
 
-    loss, grads = jax.value_and_grad(loss_of)(state.params)
-    expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, grads)
+    loss, grads = jax.jit(jax.value_and_grad(loss_of))(state.params)
+    expected = jax.tree.map(lambda p, g: np.asarray(p) - 0.1 * np.asarray(g), state.params, grads)
     new, metrics = zoo.make_train_step(softmax_cross_entropy, aux_weights=aux_weights)(state, batch)
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
     chex.assert_trees_all_close(new.params, expected, rtol=1e-5, atol=1e-6)
@@ -283,7 +294,7 @@ def test_options_around_a_compiled_step_are_neither_ignored_nor_kept(batch):
     for option in options:
         with zoo.batch_norm_options(**option):
             inside = normalise(state.variables, batch["image"])
-            expected = Frozen().apply(state.variables, batch["image"], train=False)
+            expected = jax.jit(partial(Frozen().apply, train=False))(state.variables, batch["image"])
         np.testing.assert_allclose(inside, expected, rtol=1e-4, atol=1e-5)
         assert np.abs(inside - free).max() > 1e-3
         np.testing.assert_array_equal(normalise(state.variables, batch["image"]), free)

@@ -32,7 +32,7 @@ def convert(
     Args:
         model: Name of the model.
         file: Weights: .safetensors, .npz, torch's (.pth, .pt, .bin, .ckpt; FILE#KEY is a part of one), Keras's (.h5,
-            .keras) or hf:ORG/NAME.
+            .keras), TF-slim's (.ckpt, .ckpt.index), Caffe's (.caffemodel) or hf:ORG/NAME.
         out: The file to write.
         layout: zoo, or the naming of torchvision or timm.
         preprocessing: How these weights want their pictures, to be noted in the file: torchvision, caffe or inception.
@@ -50,7 +50,7 @@ def verify(model: Model, file: Annotated[str, arg(metavar="FILE")]) -> None:
     Args:
         model: Name of the model.
         file: Weights: .safetensors, .npz, torch's (.pth, .pt, .bin, .ckpt; FILE#KEY is a part of one), Keras's (.h5,
-            .keras) or hf:ORG/NAME.
+            .keras), TF-slim's (.ckpt, .ckpt.index), Caffe's (.caffemodel) or hf:ORG/NAME.
     """
     with working("reading"):
         report = library.verify(model, file)

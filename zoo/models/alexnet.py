@@ -53,13 +53,19 @@ class AlexNet(Net):
 gaussian = nn.initializers.normal(
     0.01
 )  # section 5 of the paper, as the biases of one, which give ReLUs positive inputs
-respond = partial(local_response_norm, size=5, alpha=1e-4, beta=0.75, k=2.0)  # section 3.3
 
 
 class AlexNet2012(Net):
-    """Figure 2: response normalisation after the first two ReLUs and before their pools."""
+    """Figure 2: response normalisation after the first two ReLUs and before their pools.
+
+    Attributes:
+      dropout: before the last two dense layers.
+      alpha, k: of the response normalisation, by default section 3.3's; Caffe's are 2e-5 and 1.
+    """
 
     dropout: float = 0.5
+    alpha: float = 1e-4
+    k: float = 2.0
 
     min_size: ClassVar[int] = 67
 
@@ -70,6 +76,7 @@ class AlexNet2012(Net):
         halves = partial(conv, feature_group_count=2, bias_init=nn.initializers.ones)
         dense = partial(Linear, kernel_init=gaussian)
         hidden = partial(dense, 4096, bias_init=nn.initializers.ones)
+        respond = partial(local_response_norm, size=5, alpha=self.alpha, beta=0.75, k=self.k)
         x = nn.relu(conv(96, 11, 4, name="conv1")(x))
         x = ends["pool1"] = max_pool(respond(x), 3, 2)
         x = nn.relu(halves(256, 5, padding=2, name="conv2")(x))

@@ -3,6 +3,7 @@
 Average pools leave the padding out of the mean. No auxiliary head: timm's net and its weights have none.
 """
 
+from functools import partial
 from itertools import count
 from typing import ClassVar
 
@@ -11,11 +12,12 @@ import jax
 
 from zoo.data.preprocessing import PRESETS
 from zoo.layers import Linear, dropout, global_avg_pool
-from zoo.models.branches import Branches, Mixed, apply_steps, conv, fork
+from zoo.models.branches import BasicConv, Branches, Mixed, apply_steps, conv, fork
 from zoo.models.inception import TALL, V3_STEM, WIDE, average_inside, halve, reduction_a
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.variants import PublishedWeights, Variant
+from zoo.norm import BatchNorm
 
 STEM: list[Branches] = [  # figure 3, after its first three convolutions, which are Inception v3's
     {"maxpool": [halve], "conv": [conv(96, 3, stride=2)]},
@@ -57,9 +59,15 @@ STAGES = {
 
 
 class InceptionV4(Net):
-    """Figure 9; `dropout` is of the pooled features."""
+    """Figure 9.
+
+    Attributes:
+      dropout: of the pooled features.
+      use_scale: the normalisations have a scale.
+    """
 
     dropout: float = 0.2
+    use_scale: bool = True
 
     min_size: ClassVar[int] = 75
 
@@ -67,10 +75,11 @@ class InceptionV4(Net):
     def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
         names = (f"features_{i}" for i in count())
-        x = apply_steps(x, V3_STEM[:3], names, train=train)
+        brick = partial(BasicConv, norm=partial(BatchNorm, epsilon=1e-3, use_scale=self.use_scale))
+        x = apply_steps(x, V3_STEM[:3], names, train=train, brick=brick)
         for stage, blocks in STAGES.items():
             for table in blocks:
-                x = Mixed(table, name=next(names))(x, train=train)
+                x = Mixed(table, brick, name=next(names))(x, train=train)
             ends[stage] = x
         x = ends["features"] = global_avg_pool(x)
         if self.num_classes:

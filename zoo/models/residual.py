@@ -1,10 +1,26 @@
-"""What ResNet and ResNet v2 share: the shortcut without parameters, and the shapes of the stages."""
+"""What ResNet and ResNet v2 share: the shortcut without parameters, pools of others, and the shapes of the stages."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from zoo.layers import take_every
+from zoo.layers import max_pool, take_every
 from zoo.models.variants import Endpoints
+
+pool_stem = partial(max_pool, window=3, stride=2, padding=1)  # as torchvision
+pool_as_caffe = partial(max_pool, window=3, stride=2, ceil=True)
+
+
+def pool_as_keras(x: jax.Array) -> jax.Array:
+    """Takes the padding for zeros, not for minus infinity."""
+    return max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2)
+
+
+def pool_as_tensorflow(x: jax.Array) -> jax.Array:
+    """Pads as TensorFlow's "SAME": where the size is even, only after the last pixel."""
+    edges = ((0, 0), *((n % 2, 1) for n in x.shape[1:3]), (0, 0))
+    return max_pool(jnp.pad(x, edges, constant_values=-jnp.inf), 3, 2)
 
 
 def pad_shortcut(x: jax.Array, features: int, stride: int) -> jax.Array:

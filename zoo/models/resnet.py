@@ -11,9 +11,9 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from zoo.layers import Conv, Linear, add_relu, global_avg_pool, max_pool
+from zoo.layers import Conv, Linear, add_relu, global_avg_pool
 from zoo.models.net import Ends, Net
-from zoo.models.residual import pad_shortcut, stage_endpoints
+from zoo.models.residual import pad_shortcut, pool_stem, stage_endpoints
 from zoo.models.variants import Variant
 from zoo.models.variants import torchvision_weights as tv
 from zoo.norm import BatchNorm
@@ -84,6 +84,7 @@ class ResNet(Net):
       depths: blocks of each stage.
       width: of the first stage.
       small: 3x3 stem without pool, for images of 32x32.
+      pool: the stem's; Caffe's hangs over the right edge instead of being padded.
       use_bias, epsilon: of the stem's convolution and normalisation; a block has its own.
     """
 
@@ -91,6 +92,7 @@ class ResNet(Net):
     depths: tuple[int, ...]
     width: int = 64
     small: bool = False
+    pool: Callable[[jax.Array], jax.Array] = pool_stem
     use_bias: bool = False
     epsilon: float = 1e-5
 
@@ -100,7 +102,7 @@ class ResNet(Net):
         stem = partial(Conv, self.width, use_bias=self.use_bias, name="conv1")
         x = stem(3, padding=1)(x) if self.small else stem(7, 2, padding=3)(x)
         x = nn.relu(BatchNorm(epsilon=self.epsilon, name="bn1")(x, train=train))
-        x = ends["stem"] = x if self.small else max_pool(x, 3, 2, padding=1)
+        x = ends["stem"] = x if self.small else self.pool(x)
         for stage, depth in enumerate(self.depths):
             for i in range(depth):
                 stride = 2 if stage and not i else 1

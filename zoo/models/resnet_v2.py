@@ -10,14 +10,13 @@ from functools import partial
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from zoo.data.preprocessing import PRESETS
-from zoo.layers import Conv, Linear, global_avg_pool, max_pool, take_every
+from zoo.layers import Conv, Linear, global_avg_pool, take_every
 from zoo.models.layout import Layout
 from zoo.models.net import Ends, Net
 from zoo.models.preactivation import norm_relu
-from zoo.models.residual import pad_shortcut, stage_endpoints
+from zoo.models.residual import pad_shortcut, pool_stem, stage_endpoints
 from zoo.models.variants import PublishedWeights, Variant
 
 
@@ -83,7 +82,7 @@ class ResNetV2(Net, kw_only=True):
       first_preactivation: the first block activates its input as all others do.
       stride_in_last: a stage but the last halves its map in its last block, as TF-slim's and Keras's, and not in the
         first one of the next.
-      zero_padded_pool: the stem's pool takes the padding for zeros, not for minus infinity, as Keras's.
+      pool: the stem's; Keras's and TF-slim's pad otherwise.
       use_bias, epsilon: of the stem's convolution, and of the last normalisation; a block has its own.
     """
 
@@ -94,7 +93,7 @@ class ResNetV2(Net, kw_only=True):
     stem_activation: bool = False
     first_preactivation: bool = True
     stride_in_last: bool = False
-    zero_padded_pool: bool = False
+    pool: Callable[[jax.Array], jax.Array] = pool_stem
     use_bias: bool = False
     epsilon: float = 1e-5
 
@@ -105,11 +104,7 @@ class ResNetV2(Net, kw_only=True):
         x = stem(3, padding=1)(x) if self.small else stem(7, 2, padding=3)(x)
         if self.stem_activation:
             x = norm_relu(x, "stem_norm", train=train, epsilon=self.epsilon)
-        if self.zero_padded_pool:
-            x = max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2)
-        elif not self.small:
-            x = max_pool(x, 3, 2, padding=1)
-        ends["stem"] = x
+        x = ends["stem"] = x if self.small else self.pool(x)
         for stage, depth in enumerate(self.depths):
             for i in range(depth):
                 halves = i == depth - 1 and stage < len(self.depths) - 1 if self.stride_in_last else stage and not i

@@ -21,11 +21,11 @@ from zoo.weights import from_torch
 from zoo.weights.inspection import Shape
 from zoo.weights.loading import (
     find_noted_preprocessing,
-    find_variation,
     find_weights,
     read_arrays,
     recognise_net,
 )
+from zoo.weights.origins import find_origin
 
 PUBLISHED = "published"
 
@@ -114,9 +114,10 @@ def _load_weights(
     """
     path = find_weights(config.model, _find_source(config))
     arrays = read_arrays(config.model, path)
-    if find_variation(config.model, path) != registry.create(config.model):
-        problem = f"{path} holds Keras's net, which is not {config.model} as it stands"
-        raise UserError(problem, "train it in a program, with zoo.from_keras and zoo.make_train_step")
+    origin = find_origin(path)
+    if origin and origin.make_model(config.model) != registry.create(config.model):
+        problem = f"{path} holds {origin.title}'s net, which is not {config.model} as it stands"
+        raise UserError(problem, "train it in a program, with zoo.pretrained and zoo.make_train_step")
     model, new, (_, _, channels) = recognise_net(config.model, path, arrays, num_classes)
     variables = from_torch(
         config.model,

@@ -8,3 +8,4 @@ from zoo.weights.key_maps import COUNTER, ZOO, layouts, slots
 from zoo.weights.loading import load, pretrained
 from zoo.weights.prediction import Prediction, find_class_names, find_preprocessing, predict
 from zoo.weights.state_dict import from_torch, to_torch
+from zoo.weights.tf_slim import from_tf_slim

@@ -9,12 +9,12 @@ from zoo.data.preprocessing import format_preprocessing, parse_preprocessing
 from zoo.errors import UserError
 from zoo.models import registry
 from zoo.models.net import Net
-from zoo.weights import files, keras
+from zoo.weights import files
 from zoo.weights.files import PREPROCESSING, VARIATION
-from zoo.weights.hdf5 import KERAS_SUFFIXES
 from zoo.weights.inspection import Arrays, check_numbers
 from zoo.weights.key_maps import ZOO, Variables, recognise_names
 from zoo.weights.loading import find_weights, read_arrays, recognise_net
+from zoo.weights.origins import find_writer
 from zoo.weights.state_dict import from_torch
 from zoo.weights.wording import escape
 
@@ -47,9 +47,8 @@ def convert(
     """
     path = find_weights(name, source)
     noted = files.read_metadata(path)
-    if path.suffix in KERAS_SUFFIXES:
-        prepared = format_preprocessing(keras.find_application(name).preprocessing)
-        noted = {VARIATION: keras.KERAS, PREPROCESSING: prepared}
+    if writer := find_writer(path):
+        noted = {VARIATION: writer.name, PREPROCESSING: format_preprocessing(writer.find_net(name).preprocessing)}
     metadata = {VARIATION: noted[VARIATION]} if VARIATION in noted else {}
     if wanted := preprocessing or noted.get(PREPROCESSING):
         metadata[PREPROCESSING] = format_preprocessing(parse_preprocessing(wanted))

@@ -1,4 +1,4 @@
-"""Files of weights: `save` writes .safetensors, `read` reads .safetensors, .npz, torch's and Keras's.
+"""Files of weights: `save` writes .safetensors, `read` that, .npz, and what torch, Keras, TensorFlow and Caffe write.
 
 A file appears whole or not at all, and is believed only after every check: a damaged or hostile one is a `UserError`
 with one line, and no code in it is ever run.
@@ -23,11 +23,13 @@ import numpy as np
 from zoo.errors import UserError
 from zoo.models.net import Net
 from zoo.weights.archives import open_archive
+from zoo.weights.caffe_files import CAFFE_SUFFIX, read_caffemodel
 from zoo.weights.checkpoints import read_parts, read_state_dict
 from zoo.weights.hdf5 import KERAS_SUFFIXES, read_hdf5
 from zoo.weights.inspection import check_variables
 from zoo.weights.key_maps import ZOO, Variables
 from zoo.weights.state_dict import arrange
+from zoo.weights.tensorflow_files import INDEX_SUFFIX, is_table, read_tensorflow
 from zoo.weights.torch_files import SUFFIXES
 from zoo.weights.wording import escape, list_names
 
@@ -101,7 +103,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
     Args:
       path: .safetensors, also several with an index (`model.safetensors.index.json`); .npz; what Keras wrote
-        (.h5, .keras); or what torch.save wrote, of which `checkpoint.pth#model_ema` is the state dict under that key.
+        (.h5, .keras), TensorFlow (.ckpt of before 2017, .ckpt.index) or Caffe (.caffemodel); or what torch.save wrote,
+        of which `checkpoint.pth#model_ema` is the state dict under that key.
 
     Raises:
       UserError: damaged, hostile, or of an unknown suffix.
@@ -113,13 +116,22 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         **dict.fromkeys(SUFFIXES, partial(read_state_dict, part=part)),
         **dict.fromkeys(KERAS_SUFFIXES, read_hdf5),
         INDEX: _read_shards,
+        INDEX_SUFFIX: read_tensorflow,
+        CAFFE_SUFFIX: read_caffemodel,
     }
-    suffix = INDEX if path.name.endswith(INDEX) else path.suffix
+    suffix = _find_suffix(path)
     if suffix not in readers:
         raise UserError(f"{path}: weights are read from {', '.join(readers)}")
     if part is not None and suffix not in SUFFIXES:
         raise UserError(f"{path} has no parts", f"leave out #{escape(part)}")
     return dict(_read_guarded(path, readers[suffix]))
+
+
+def _find_suffix(path: Path) -> str:
+    """What tells the format: the end of the name, but where TensorFlow's is torch's too."""
+    if path.name.endswith(INDEX):
+        return INDEX
+    return INDEX_SUFFIX if path.suffix == ".ckpt" and path.is_file() and is_table(path) else path.suffix
 
 
 def split_part(path: str | Path) -> tuple[Path, str | None]:
@@ -136,7 +148,7 @@ def list_parts(path: str | Path) -> list[str]:
       UserError: damaged or hostile.
     """
     path, part = split_part(path)
-    parts: list[str] = _read_guarded(path, read_parts) if path.suffix in SUFFIXES else []
+    parts: list[str] = _read_guarded(path, read_parts) if _find_suffix(path) in SUFFIXES else []
     return sorted(parts, key=lambda name: name != part)
 
 

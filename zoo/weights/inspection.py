@@ -1,6 +1,6 @@
 """What the names, shapes and numbers of arrays tell about the net that they belong to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from zoo.errors import UserError
+from zoo.layers import Linear
+from zoo.layers.interception import intercept_calls, path_of
 from zoo.models import registry
 from zoo.models.layout import Layout
 from zoo.models.net import Net
@@ -70,6 +72,23 @@ def find_shapes(name: str, state_dict: Mapping[str, Any], model: Net | None = No
         first = [k for k in misshapen if other[k].torch_shape != wanted[k].torch_shape]
         channels = next((misshapen[k][into] for k in first if len(misshapen[k]) == 4), channels)
     return (classes.pop() if len(classes) == 1 else None), channels
+
+
+def find_lacking_top(name: str, state_dict: Mapping[str, Any], model: Net) -> tuple[str, ...]:
+    """Paths of the dense layers that a state dict does not have, if the head is one of them and nothing else lacks."""
+    row, dense = registry.variant(name), set()
+
+    def note(module: Any, _: Any, call: Callable[[], Any]) -> Any:
+        dense.add(path_of(module))
+        return call()
+
+    with intercept_calls((Linear,), note):
+        expected = init_shapes(model, find_image_shape(name))
+    arrays, layout = recognise_arrays(name, expected, state_dict)
+    wanted = slots(expected, layout)
+    lacking = dict.fromkeys(slot.module for k, slot in wanted.items() if k not in arrays)
+    halved = any(slot.module in lacking for k, slot in wanted.items() if k in arrays)
+    return tuple(lacking) if row.head in lacking and lacking.keys() <= dense and not halved else ()
 
 
 def check_equal(name: str, wanted: Mapping[str, tuple[int, ...]], arrays: Arrays) -> None:

@@ -26,6 +26,7 @@ from zoo.layers import Conv, Linear
 from zoo.layers.interception import intercept_calls, path_of
 from zoo.models import registry
 from zoo.models.net import Net
+from zoo.models.residual import pool_as_keras
 from zoo.models.resnet import Bottleneck
 from zoo.models.resnet_v2 import Bottleneck as PreactivatedBottleneck
 from zoo.models.vgg import D, E
@@ -66,7 +67,7 @@ BIASED: dict[str, Any] = {"use_bias": True, "epsilon": 1.001e-5}
 V1 = {"block": partial(Bottleneck, stride_in_1x1=True, **BIASED), **BIASED}
 V2 = {
     "block": partial(PreactivatedBottleneck, **BIASED),
-    **{"stride_in_last": True, "zero_padded_pool": True, **BIASED},
+    **{"stride_in_last": True, "pool": pool_as_keras, **BIASED},
 }
 HEADLESS = {"auxiliary": False, "count_include_pad": False, "use_scale": False}
 CAFFE, TORCH, TF = PRESETS["caffe"], PRESETS["torchvision"], PRESETS["inception"]

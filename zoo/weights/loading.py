@@ -12,11 +12,12 @@ from zoo.errors import UserError
 from zoo.models import registry
 from zoo.models.net import Net
 from zoo.models.variants import PublishedWeights
-from zoo.weights import hub, keras
-from zoo.weights.files import PREPROCESSING, VARIATION, read, read_metadata, split_part
-from zoo.weights.hdf5 import KERAS_SUFFIXES
+from zoo.weights import hub
+from zoo.weights.files import PREPROCESSING, read, read_metadata, split_part
 from zoo.weights.inspection import Arrays, Shape, find_image_shape
+from zoo.weights.origins import find_origin, find_writer
 from zoo.weights.state_dict import NewModules, fit_net, from_torch
+from zoo.weights.tensorflow_files import INDEX_SUFFIX
 from zoo.weights.wording import escape
 
 
@@ -35,10 +36,11 @@ def load(
     Args:
       name: the model.
       source: a .safetensors or .npz file, or one of torch's (.pth, .pt, .bin, .ckpt, .pth.tar), of which
-        `"FILE#model_ema"` is the state dict under that key, or one of Keras's (.h5, .keras), for the model with Keras's
-        fields (`zoo.from_keras`); `"hf:org/name"` or `"hf:org/name@revision"`, a repository of the Hugging Face hub
-        (kept in its cache; `HF_HUB_OFFLINE=1` looks nowhere else), or a folder with its files; or None for the
-        published weights of `zoo.variant(name)`.
+        `"FILE#model_ema"` is the state dict under that key; or one of Keras's (.h5, .keras), TF-slim's (.ckpt,
+        .ckpt.index, .npz) or Caffe's (.caffemodel), for the model with the fields that make it theirs;
+        `"hf:org/name"` or `"hf:org/name@revision"`, a repository of the Hugging Face hub (kept in its cache;
+        `HF_HUB_OFFLINE=1` looks nowhere else), or a folder with its files; or None for the published weights of
+        `zoo.variant(name)`.
       model, new, grayscale, image_shape, key: as in `zoo.from_torch`.
 
     Raises:
@@ -105,15 +107,18 @@ def recognise_net(
 
 
 def read_arrays(name: str, path: Path) -> Arrays:
-    """The arrays of a file, those of Keras's by our names."""
-    arrays = read(path)
-    return keras.name_as_ours(name, arrays) if path.suffix in KERAS_SUFFIXES else arrays
+    """The arrays of a file, those of others' nets by our names."""
+    arrays, writer = read(path), find_writer(path)
+    if writer is None:
+        return arrays
+    writer.find_net(name)
+    return writer.name_as_ours(name, arrays)
 
 
 def find_variation(name: str, path: Path) -> Net:
-    """The model, with the fields that make it Keras's where a file is Keras's, or was converted from one."""
-    theirs = path.suffix in KERAS_SUFFIXES or read_metadata(path).get(VARIATION) == keras.KERAS
-    return keras.make_model(name) if theirs else registry.create(name)
+    """The model, with the fields that make it another's where a file is another's, or was converted from one."""
+    origin = find_origin(path)
+    return origin.make_model(name) if origin else registry.create(name)
 
 
 def find_published(name: str, source: str | Path | None = None) -> PublishedWeights | None:
@@ -131,8 +136,9 @@ def find_noted_preprocessing(name: str, source: str | Path | None = None) -> Pre
     if published := find_published(name, source):
         return published.preprocessing
     path = find_weights(name, source)
-    if path.suffix in KERAS_SUFFIXES:
-        return keras.find_application(name).preprocessing
+    if writer := find_writer(path):
+        prepared: Preprocessing = writer.find_net(name).preprocessing
+        return prepared
     if noted := read_metadata(path).get(PREPROCESSING):
         return parse_preprocessing(noted)
     card = hub.read_card(source)
@@ -159,6 +165,8 @@ def find_weights(name: str, source: str | Path | None = None) -> Path:
         file = hub.fetch(source.partition("#")[0])
     elif file.is_dir():
         file = hub.find(file)
+    if not file.is_file() and (index := file.with_name(f"{file.name}{INDEX_SUFFIX}")).is_file():
+        file = index  # TensorFlow's checkpoints go by what their files' names begin with
     if not file.is_file():
         raise FileNotFoundError(f"no file of weights at {file}.")
     made_for = read_metadata(file).get("model", name)

@@ -20,12 +20,13 @@ from zoo.weights.inspection import (
     Shape,
     check_equal,
     find_image_shape,
+    find_lacking_top,
     find_shapes,
     init,
     init_shapes,
     recognise_arrays,
 )
-from zoo.weights.key_maps import COUNTER, Slot, Variables, find_layout, layouts, slots
+from zoo.weights.key_maps import COUNTER, ZOO, Slot, Variables, find_layout, layouts, slots
 from zoo.weights.wording import list_names
 
 NewModules = Sequence[str] | Literal["head"]
@@ -83,9 +84,10 @@ def from_torch(
         arrays = {k: v for k, v in arrays.items() if k in wanted or k not in headed}
     if any(v.shape[:1] == (IMAGENET + 1,) for v in arrays.values()):
         headed = slots(init_shapes(model.clone(num_classes=IMAGENET + 1), seen), chosen)
+        axis = -1 if chosen == ZOO else 0
         for k in _find_differing(headed, wanted, arrays):
-            if wanted[k].torch_shape[0] == IMAGENET:
-                arrays[k] = arrays[k][1:]
+            if wanted[k].torch_shape[axis] == IMAGENET:
+                arrays[k] = np.delete(arrays[k], 0, axis)
     if grayscale:
         coloured = slots(init_shapes(model, stored), chosen)
         for k in _find_differing(coloured, wanted, arrays):
@@ -112,9 +114,15 @@ def fit_net(name: str, arrays: Arrays, model: Net, num_classes: int | None = Non
     """The model with `num_classes`, by default those of the arrays.
 
     Returns:
-      `(model, new, channels)`: what of the model the arrays do not have, `"head"` or nothing; the images' channels.
+      `(model, new, channels)`: what of the model the arrays do not have, `"head"`, its dense layers or nothing; the
+      images' channels.
+
+    Raises:
+      UserError: the arrays are those of a net without its dense layers, and `num_classes` is None.
     """
     classes, channels = find_shapes(name, arrays, model)
+    if classes is None and (lacking := find_lacking_top(name, arrays, model)):
+        return (*_fit_top(name, model, num_classes, lacking), channels)
 
     def fits(wanted: int | None) -> bool:
         return classes in (None, wanted) or (classes, wanted) == (IMAGENET + 1, IMAGENET)
@@ -123,6 +131,16 @@ def fit_net(name: str, arrays: Arrays, model: Net, num_classes: int | None = Non
         num_classes = model.num_classes if fits(model.num_classes) else classes
     new: NewModules = () if num_classes == 0 or fits(num_classes) else "head"
     return model.clone(num_classes=num_classes), new, channels
+
+
+def _fit_top(name: str, model: Net, num_classes: int | None, lacking: tuple[str, ...]) -> tuple[Net, NewModules]:
+    if num_classes is None:
+        raise UserError(
+            f"these are weights of {name} without its dense layers ({', '.join(lacking)})",
+            "pass num_classes=K and key=jax.random.key(0) for new ones, or num_classes=0 for features",
+        )
+    heads = registry.variant(name).heads
+    return model.clone(num_classes=num_classes), tuple(n for n in lacking if num_classes or n not in heads)
 
 
 def to_torch(name: str, variables: Variables, *, layout: str | Layout | None = None) -> Arrays:
