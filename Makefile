@@ -1,7 +1,7 @@
 # Thin on purpose: each target is what the README shows for people who do not use make.
 PYTHON ?= python3
 COMMITS = $(shell git rev-list --count HEAD)
-.PHONY: demo test proofs test-share test-all lint notebooks docs constraints
+.PHONY: demo test proofs test-share test-all lint notebooks docs constraints gpu-check
 
 demo: .venv/installed
 	.venv/bin/zoo train resnet20 --data digits --epochs 20 --out runs/demo --overwrite
@@ -28,6 +28,10 @@ notebooks: .venv/installed
 
 docs: .venv/docs
 	.venv/bin/python -m sphinx -M html docs docs/_build --fail-on-warning --keep-going --nitpicky --quiet
+
+# On a machine with an accelerator, perhaps without a network: installs nothing. ARGS="--parts parity" is one part of it.
+gpu-check:
+	PYTHONPATH=$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH} $(or $(wildcard .venv/bin/python),$(PYTHON)) benchmarks/gpu_check.py $(ARGS)
 
 constraints: .venv/installed
 	.venv/bin/uv pip compile --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml -o constraints.txt

@@ -48,7 +48,8 @@ def flax_norm(x, scale, bias):
     stats = {"mean": jnp.zeros_like(scale), "var": jnp.ones_like(scale)}
     variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": stats}
     norm = nn.BatchNorm(use_running_average=False, epsilon=1e-5)
-    return norm.apply(variables, x, mutable=["batch_stats"])
+    y, updates = norm.apply(variables, x, mutable=["batch_stats"])
+    return y.astype(x.dtype), updates
 
 
 def prototype_norm(x, scale, bias):

@@ -3,23 +3,26 @@
 So whatever else the machine does meets all of them, and all find the cache as somebody else has left it.
 """
 
+import math
 import os
 import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-Call = Callable[[], object]
+Call = Callable[..., object]
 
 
-def compiled(function: Callable, *args: jax.Array) -> tuple[Call, float]:
-    """A call of the compiled function on copies of these arrays, and its temporary MiB.
+def compiled(function: Callable, *args: jax.Array, repeats: int = 1) -> tuple[Call, float]:
+    """A call that computes the compiled function `repeats` times on copies of these arrays, and its temporary MiB.
 
     Results are written over the previous ones: fresh memory costs up to as much again, and when is a matter of chance.
+    The call waits for them, once and not with `wait=False`: an accelerator computes while the host goes on.
     """
     args = tuple(map(jnp.copy, args))
     results = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, *args))
@@ -27,9 +30,11 @@ def compiled(function: Callable, *args: jax.Array) -> tuple[Call, float]:
     step = jitted.lower(results, *args).compile()
     kept = [results]
 
-    def call():
-        kept[0] = step(kept[0], *args)
-        jax.block_until_ready(kept[0])
+    def call(*, wait: bool = True):
+        for _ in range(repeats):
+            kept[0] = step(kept[0], *args)
+        if wait:
+            jax.block_until_ready(kept[0])
 
     return call, step.memory_analysis().temp_size_in_bytes / 2**20
 
@@ -59,6 +64,44 @@ def medians(calls: Mapping[str, Call], *, seconds: float = 4.0, rounds: int = 8)
             calls[name]()
             times[name].append(1e3 * (time.perf_counter() - start))
     return {name: statistics.median(values[2:]) for name, values in times.items()}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A figure of zoo beside another one, in the same unit.
+
+    Attributes:
+      what: is compared.
+      unit: "ms", "images/s", or "distance", which is held to what is allowed.
+      ours, theirs: the two figures.
+      rival: whose the other figure is.
+      share: of what the machine could do at best, zoo's.
+    """
+
+    what: str
+    unit: str
+    ours: float
+    rival: str
+    theirs: float
+    share: float | None = None
+
+    @property
+    def gain(self) -> float:
+        """Above 1 it is zoo that is ahead, or within what is allowed."""
+        better, worse = (self.ours, self.theirs) if self.unit == "images/s" else (self.theirs, self.ours)
+        return better / worse if worse else math.inf
+
+    @property
+    def cells(self) -> list[str]:
+        """Of the row of a table under `HEADINGS`."""
+        ours, theirs = (
+            f"{value:.1e}" if self.unit == "distance" else f"{value:,.3f}" for value in (self.ours, self.theirs)
+        )
+        share = "-" if self.share is None else f"{self.share:.0%}"
+        return [self.what, self.unit, ours, self.rival, theirs, f"{self.gain:.2f}", share]
+
+
+HEADINGS = ("what", "unit", "zoo", "rival", "the rival's", "gain", "roofline")
 
 
 def print_machine():

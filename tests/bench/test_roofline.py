@@ -1,4 +1,4 @@
-"""The work of a step is the published multiply-adds; the matrix rate is a rate."""
+"""The work of a step is the published multiply-adds; matrix rate and bandwidth are rates."""
 
 import math
 
@@ -26,6 +26,9 @@ def test_training_is_three_times_that_with_the_auxiliary_heads():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_matrix_rate_is_measured_in_the_type_that_is_asked_for(dtype, monkeypatch):
-    monkeypatch.setattr(roofline, "SIDE", 64)
-    assert 0 < roofline.measure_matrix_rate(dtype) < math.inf
+def test_the_matrix_rate_is_measured_in_the_type_that_is_asked_for(dtype):
+    assert 0 < roofline.measure_matrix_rate(dtype, side=64) < math.inf
+
+
+def test_the_bandwidth_is_measured_over_as_many_bytes_as_asked_for():
+    assert 0 < roofline.measure_bandwidth(size=2**16) < math.inf

@@ -5,6 +5,6 @@ else the machine does meets all of them.
 """
 
 from zoo.bench.job import Job, Mode
-from zoo.bench.machine import describe_machine
-from zoo.bench.peers import PEERS, choose_peers
+from zoo.bench.machine import describe_machine, format_machine
+from zoo.bench.peers import PEERS, choose_peers, make_jobs
 from zoo.bench.turns import Result, race

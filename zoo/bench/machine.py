@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -59,6 +60,14 @@ def describe_machine() -> Machine:
         versions={name: version for name in PACKAGES if (version := _find_version(name))},
         flags={name: value for name, value in sorted(os.environ.items()) if name.startswith(FLAGS)},
     )
+
+
+def format_machine(machine: Machine, devices: Sequence[str]) -> str:
+    """One line: these devices, and the machine."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    flags = " ".join(f"{name}={value}" for name, value in machine.flags.items()) or "no flags"
+    where = ", ".join((*devices, machine.processor, machine.date))
+    return f"{where}; python {machine.python}, {versions}; {flags}"
 
 
 def _name_processor() -> str:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
+from zoo.bench.job import Job
 from zoo.errors import UserError
 
 INSTALL = "`pip install 'jax-cnn-zoo[bench]'` brings all peers"
@@ -53,3 +55,8 @@ def choose_peers(names: Sequence[str] | None = None) -> list[str]:
         if missing := PEERS[name].missing:
             raise UserError(f"{name} needs {', '.join(missing)}, not installed here", INSTALL)
     return [name for name in PEERS if name == "zoo" or name in names]
+
+
+def make_jobs(names: Sequence[str], **task: Any) -> dict[str, Job]:
+    """The same task, given as fields of `Job`, for each of the named contestants."""
+    return {name: Job(PEERS[name].maker, keeps_memory=PEERS[name].keeps_memory, **task) for name in names}

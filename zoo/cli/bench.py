@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from zoo.bench import PEERS, Job, Result, choose_peers, race
-from zoo.bench.machine import Machine, available_cores, describe_machine
+from zoo.bench import PEERS, Result, choose_peers, describe_machine, format_machine, make_jobs, race
+from zoo.bench.machine import Machine, available_cores
 from zoo.bench.peers import INSTALL
 from zoo.cli.terminal import format_shape, make_table, warn, working, write
 from zoo.errors import UserError
@@ -83,19 +83,8 @@ def bench(
     try:
         with working("starting") as display:
             for model, side in sizes.items():
-                jobs = {
-                    name: Job(
-                        PEERS[name].maker,
-                        model,
-                        mode,
-                        batch,
-                        side,
-                        dtype,
-                        tuple(cores[:threads]),
-                        PEERS[name].keeps_memory,
-                    )
-                    for name in names
-                }
+                task = {"model": model, "mode": mode, "batch": batch, "size": side, "dtype": dtype}
+                jobs = make_jobs(names, **task, cores=tuple(cores[:threads]))
                 results[model] = race(jobs, rounds=rounds, patience=patience, tell=display.update)
                 save()
     finally:  # what is finished is worth a table, Ctrl-C or not
@@ -182,12 +171,7 @@ def _measure(result: Result, zoo: Result, batch: int) -> dict[str, float]:
 def _describe(machine: Machine, settings: Mapping[str, Any], results: Results) -> str:
     """The conditions of the figures."""
     devices = {result.device: None for row in results.values() for result in row.values() if result.device}
-    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    flags = " ".join(f"{name}={value}" for name, value in machine.flags.items()) or "no flags"
-    return (
-        f"{_name_step(settings)}; {', '.join(devices) or 'no device'}, {machine.processor}, {machine.date};"
-        f" python {machine.python}, {versions}; {flags}"
-    )
+    return f"{_name_step(settings)}; {format_machine(machine, [*devices] or ['no device'])}"
 
 
 def _explain(results: Results) -> Iterator[str]:
