@@ -41,6 +41,8 @@ batch_norm.defvjp(_forward, _backward)
 
 
 class BatchNorm(nn.Module):
+    epsilon: float = 1e-5  # the only one that a ResNet asks for
+
     @nn.compact
     def __call__(self, x, *, train):
         mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:])

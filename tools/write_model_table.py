@@ -5,7 +5,8 @@
                                                             extra all others that the installed library has
 
 Distances are the largest relative ones, in float64, of everything that a proof compares. ¹ marks a reference that
-departs from the row by fields of the net, which the proof sets.
+departs from the row by fields of the net, which the proof sets; ² one that is put together from the library's layers
+and blocks.
 """
 
 import argparse
@@ -15,19 +16,16 @@ from pathlib import Path
 import jax
 
 import zoo
+from tests.support import references
 from tests.support.proof import PROOFS, Distance, Subject
+from tests.support.references import REFERENCES
 from zoo.cli.models import ROWS
 
 MEASURED = Path(__file__).parent / "measured.json"
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- models: python -m tools.write_model_table -->", "<!-- /models -->"
+MARKS = {"fields": "¹", "composed": "²"}
 KINDS = {"logits": ("logits", "training"), "gradients": ("gradient",), "statistics": ("running",)}
-LIVE = {  # no fixture, but the installed torchvision or timm has the net: the size of its images
-    **dict.fromkeys(
-        ["resnet34", "resnet152", "resnext101_64x4d", "wide_resnet101_2", "densenet161", "densenet201"], 96
-    ),
-    **dict.fromkeys(["resnext101_32x4d", "resnetv2_101", "resnetv2_152", "vgg13", "vgg13_bn", "vgg19_bn"], 96),
-}
 
 
 def measure(name: str) -> dict | None:
@@ -39,16 +37,11 @@ def measure(name: str) -> dict | None:
                 part = "eval_small" if "eval_small" in subject.record.figures else "eval"
                 found = _largest(proof.source, [*subject.evaluation(part), *subject.training()])
             return found | ({"fields": sorted(proof.fields)} if proof.fields else {})
-    if name not in LIVE:
+    if name not in REFERENCES:
         return None
-    from tests.support import live
-
-    reference = zoo.variant(name).reference
-    layout = "timm" if name.startswith("resnetv2") else "torchvision"
-    shape = (2, LIVE[name], LIVE[name], 3)
-    return _largest(
-        f"{reference}/{name}", live.compare(live.reference(f"{reference}/{name}"), name, shape, layout=layout)
-    )
+    reference = REFERENCES[name]
+    found = _largest(reference.source, references.compare(name))
+    return found | ({"composed": True} if reference.composed else {})
 
 
 def _largest(source: str, distances: list[Distance]) -> dict:
@@ -68,8 +61,8 @@ def table() -> str:
         "|---|---|---:|---:|---:|---|---:|---:|---:|",
     ]
     for name in zoo.list_models():
-        row, found = zoo.variant(name), measured.get(name, {})
-        against = found.get("source", "the paper's figures") + (" ¹" if "fields" in found else "")
+        row, found = zoo.variant(name), measured[name]
+        against = found["source"] + "".join(f" {mark}" for field, mark in MARKS.items() if field in found)
         distances = [f"{found[kind]:.0e}" if kind in found else "" for kind in KINDS]
         cells = [f"`{name}`", row.paper, f"{row.params:,}", _scaled(row.macs), str(row.image_size), against, *distances]
         lines.append(f"| {' | '.join(cells)} |")
@@ -84,9 +77,8 @@ def short_table() -> str:
         papers.setdefault(zoo.variant(name).paper, []).append(name)
     lines = ["| paper | models | proved against |", "|---|---|---|"]
     for paper, names in papers.items():
-        sources = {measured[name]["source"].partition("/")[0] for name in names if name in measured}
-        against = ", ".join(sorted(sources)) or "the paper's figures"
-        lines.append(f"| {paper} | {', '.join(f'`{name}`' for name in names)} | {against} |")
+        sources = sorted({measured[name]["source"].partition("/")[0] for name in names})
+        lines.append(f"| {paper} | {', '.join(f'`{name}`' for name in names)} | {', '.join(sources)} |")
     return "\n".join(lines)
 
 

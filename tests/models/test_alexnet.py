@@ -1,6 +1,6 @@
 """AlexNet: the paper's table, its first weights, and its layers composed of torch's where no library has the net."""
 
-from collections import OrderedDict
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -46,43 +46,11 @@ def test_first_weights_are_those_of_the_paper():
     np.testing.assert_allclose(deviations, 0.01, rtol=0.02)
 
 
-def composed():
-    """The paper's section 3 in torch's layers; torch's LocalResponseNorm divides its alpha by the size."""
-    from torch import nn
-
-    respond = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
-    return nn.Sequential(
-        OrderedDict(
-            conv1=nn.Conv2d(3, 96, 11, 4),
-            relu1=nn.ReLU(),
-            norm1=respond,
-            pool1=nn.MaxPool2d(3, 2),
-            conv2=nn.Conv2d(96, 256, 5, padding=2, groups=2),
-            relu2=nn.ReLU(),
-            norm2=respond,
-            pool2=nn.MaxPool2d(3, 2),
-            conv3=nn.Conv2d(256, 384, 3, padding=1),
-            relu3=nn.ReLU(),
-            conv4=nn.Conv2d(384, 384, 3, padding=1, groups=2),
-            relu4=nn.ReLU(),
-            conv5=nn.Conv2d(384, 256, 3, padding=1, groups=2),
-            relu5=nn.ReLU(),
-            pool5=nn.MaxPool2d(3, 2),
-            average=nn.AdaptiveAvgPool2d(6),
-            flatten=nn.Flatten(),
-            fc6=nn.Linear(9216, 4096),
-            relu6=nn.ReLU(),
-            fc7=nn.Linear(4096, 4096),
-            relu7=nn.ReLU(),
-            fc8=nn.Linear(4096, 10),
-        )
-    )
-
-
 @pytest.mark.parity
-@pytest.mark.parametrize("size", [(227, 227), (131, 90)])
-def test_the_paper_s_net_equals_torch_s_layers_put_together(size):
-    compare(composed, "alexnet_2012", (2, *size, 3), fields=TEN)
+def test_the_paper_s_net_equals_torch_s_layers_put_together_at_other_sizes():
+    from tests.support.composed import alexnet_2012
+
+    compare(partial(alexnet_2012, 10), "alexnet_2012", (2, 131, 90, 3), fields=TEN)
 
 
 @pytest.mark.parity

@@ -1,5 +1,7 @@
 """GoogLeNet: table 1 of the paper; torchvision's net at other sizes; the paper's, made of torchvision's and torch's."""
 
+from functools import partial
+
 import pytest
 
 import zoo
@@ -33,46 +35,11 @@ def test_modules_cost_what_table_1_says(layers, module):
     assert sum(layer.macs for layer in own) / 1e6 == pytest.approx(millions, abs=1)
 
 
-def composed():
-    """torchvision's class with the paper's parts in place of its own."""
-    reference("torchvision/googlenet", init_weights=False)()  # makes torchvision importable
-    from torch import nn
-    from torch.nn import functional
-    from torchvision.models.googlenet import GoogLeNet, InceptionAux
-    from torchvision.models.googlenet import Inception as TorchInception
-
-    class ConvReLU(nn.Module):
-        def __init__(self, inputs, outputs, **kwargs):
-            super().__init__()
-            self.conv = nn.Conv2d(inputs, outputs, **kwargs)
-
-        def forward(self, x):
-            return functional.relu(self.conv(x))
-
-    class Inception(TorchInception):
-        def __init__(self, inputs, ones, reduce3, threes, reduce5, fives, pooled):
-            super().__init__(inputs, ones, reduce3, threes, reduce5, fives, pooled, ConvReLU)
-            self.branch3[1] = ConvReLU(reduce5, fives, kernel_size=5, padding=2)
-
-    class Aux(InceptionAux):
-        def __init__(self, inputs, classes, dropout):
-            super().__init__(inputs, classes, ConvReLU, dropout)
-
-        def forward(self, x):
-            return super().forward(functional.avg_pool2d(x, 5, 3))
-
-    net = GoogLeNet(**TEN, init_weights=False, blocks=[ConvReLU, Inception, Aux])
-    respond = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
-    net.maxpool1 = nn.Sequential(nn.MaxPool2d(3, 2, ceil_mode=True), respond)
-    net.maxpool2 = nn.Sequential(respond, nn.MaxPool2d(3, 2, ceil_mode=True))
-    net.maxpool4 = nn.MaxPool2d(3, 2, ceil_mode=True)
-    return net
-
-
 @pytest.mark.parity
-@pytest.mark.parametrize("size", [(97, 131), pytest.param((224, 224), marks=pytest.mark.slow)])
-def test_the_paper_s_net_equals_torch_s_layers_put_together(size):
-    compare(composed, "googlenet_2014", (2, *size, 3), fields=TEN)
+def test_the_paper_s_net_equals_torch_s_layers_put_together_at_other_sizes():
+    from tests.support.composed import googlenet_2014
+
+    compare(partial(googlenet_2014, 10), "googlenet_2014", (2, 97, 131, 3), fields=TEN)
 
 
 @pytest.mark.parity

@@ -1,23 +1,27 @@
 """Every model is its reference: figures of torchvision, timm, pytorchcv and Cadene, in float64, to the stored digits.
 
-Everyday: structure of all records. `make proofs`, and CI with every commit: evaluation at the smallest recorded input,
-and training of those that `tests/support/proof.py` marks. Slow: the whole of every record, with all intermediate
-features.
+Everyday: structure of all records, and that every model has a reference. `make proofs`, and CI with every commit:
+evaluation at the smallest recorded input, and training of those that `tests/support/proof.py` marks. Slow: the whole
+of every record, with all intermediate features. With the [parity] extra: the models that have no record.
 """
 
+import json
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
 import zoo
-from tests.support import live, oracle
-from tests.support.proof import FEATURE, PROOFS, Proof, Subject, assert_within
-from tools import write_record
+from tests.support import caffe_graphs, live, oracle, references
+from tests.support.proof import FEATURE, GRADIENT, PROOFS, Proof, Subject, assert_within, distance
+from tests.support.references import REFERENCES
+from tools import write_model_table, write_record
 from zoo import weights
 
+SINGLE = 1e-3  # tolerance of float32, of filters that sum to zero; a pool that rounds otherwise is off by 0.1
 EVERYDAY = ("torchvision/resnet18", "timm/resnetv2_18", "pytorchcv/preresnet20_cifar10")  # the quick ones of each kind
 
 
@@ -62,6 +66,50 @@ def test_all_figures_equal_the_reference(proof: Proof, float64):
     distances = assert_within([*subject.evaluation("eval"), *subject.training()])
     least = min(4, len(subject.record.figures["eval"]["features"]))
     assert sum(d.tolerance == FEATURE for d in distances) >= 4 * least, f"fewer than {least} features were compared"
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("graph", caffe_graphs.GRAPHS)
+def test_evaluation_equals_the_graph_published_for_caffe(graph: str):
+    """On an image of the size of Caffe's, whose colours are not scaled: response normalisation feels it."""
+    name, layout = caffe_graphs.GRAPHS[graph]
+    image = 64 * oracle.tensor("input", (1, 224, 224, 3))
+    model = zoo.create(name)
+    shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), image)
+    state = {key: oracle.tensor(key, slot.torch_shape) for key, slot in weights.slots(shapes, layout).items()}
+    biases = {key: value for key, value in state.items() if f"{key.removesuffix('.bias')}/bn.bias" in state}
+    state |= {key: np.zeros_like(value) for key, value in biases.items()}  # Caffe has none before a normalisation
+    variables = weights.from_torch(name, state, layout=layout, model=model)
+    ours = jax.jit(partial(model.apply, train=False))(variables, image)
+    theirs = {key: value for key, value in state.items() if key not in biases and not key.startswith("aux")}
+    logits = caffe_graphs.run(graph, theirs, image)
+    assert_within([distance("logits", ours, logits, logits.std(), SINGLE)])
+
+
+UNNORMALISED = {"mlp", "convnet", "lenet5", "lenet5_relu", "alexnet", "alexnet_2012", "googlenet_2014"}
+UNNORMALISED |= {"vgg11", "vgg13", "vgg16", "vgg19"}
+
+
+def test_every_model_was_measured_against_a_reference_in_evaluation_and_training():
+    measured = json.loads(write_model_table.MEASURED.read_text())
+    assert set(measured) == set(zoo.list_models()), "measure them: python -m tools.write_model_table --measure"
+    assert all(found[kind] < GRADIENT for found in measured.values() for kind in ("logits", "gradients"))
+    assert {name for name, found in measured.items() if "statistics" not in found} == UNNORMALISED
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", REFERENCES)
+def test_state_dict_has_the_installed_nets_keys_and_shapes(name: str):
+    reference = REFERENCES[name]
+    live.compare_structure(reference.make(name), name, reference.layout)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if r.slow else ()) for name, r in REFERENCES.items()]
+)
+def test_all_quantities_equal_the_installed_nets(name: str):
+    references.compare(name)
 
 
 @pytest.mark.parity

@@ -31,10 +31,10 @@ def reference(source: str, **fields: Any) -> Callable[[], Any]:
     def make():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the libraries' own deprecations
+            torchvision = torchvision_of_cpu()  # the others import it
             if library == "torchvision":
-                return torchvision_of_cpu().models.get_model(net, weights=None, **fields)
+                return torchvision.models.get_model(net, weights=None, **fields)
             if library == "timm":
-                torchvision_of_cpu()  # timm imports it
                 from timm import create_model
 
                 return create_model(net, pretrained=False, **fields)
@@ -70,6 +70,7 @@ def compare(
     layout: str | Layout = "torchvision",
     fields: dict[str, Any] | None = None,
     seed: int = 0,
+    compiled: bool = True,
 ) -> list[Distance]:
     """Asserts that `zoo.create(name, **fields)` is `make_torch()`, and returns all distances.
 
@@ -81,15 +82,17 @@ def compare(
       layout: the naming of torch's state dict.
       fields: of our model; dropout is off on both sides.
       seed: of weights, images and labels.
+      compiled: the whole net, or each of its operations: faster for deep nets of few different blocks.
     """
     with jax.enable_x64(True):
-        return assert_within(_distances(make_torch, name, image_shape, layout, fields or {}, seed))
+        return assert_within(_distances(make_torch, name, image_shape, layout, fields or {}, seed, compiled))
 
 
-def compare_structure(make_torch: Callable[[], Any], name: str, layout: Layout) -> None:
+def compare_structure(make_torch: Callable[[], Any], name: str, layout: str | Layout) -> None:
     """Asserts the same keys and shapes, and computes nothing: for nets that take minutes to compile."""
     import torch
 
+    layout = layout if isinstance(layout, Layout) else weights.layouts(name)[layout]
     torchvision_of_cpu()  # torch's meta device imports it
     with torch.device("meta"):
         theirs = {key: tuple(value.shape) for key, value in make_torch().state_dict().items()}
@@ -100,7 +103,7 @@ def compare_structure(make_torch: Callable[[], Any], name: str, layout: Layout) 
     assert ours == {key: shape for key, shape in theirs.items() if not key.endswith(weights.COUNTER)}
 
 
-def _distances(make_torch, name, image_shape, layout, fields, seed):
+def _distances(make_torch, name, image_shape, layout, fields, seed, compiled):
     rng = np.random.default_rng(seed)
     images = rng.standard_normal(image_shape)
     state = _calibrated(make_torch(), images, seed)
@@ -111,7 +114,8 @@ def _distances(make_torch, name, image_shape, layout, fields, seed):
     variables = {"batch_stats": {}} | jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
     theirs = _Torch(make_torch(), weights.to_torch(name, variables, layout=layout))
 
-    logits = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images)
+    jit = jax.jit if compiled else lambda function: function
+    logits = jit(lambda v, x: model.apply(v, x, train=False))(variables, images)
     labels = rng.integers(logits.shape[1], size=image_shape[0])
     yield _distance("logits", logits, theirs.evaluation(images))
 
@@ -133,7 +137,7 @@ def _distances(make_torch, name, image_shape, layout, fields, seed):
         )
         return loss, (heads, updates)
 
-    grads, (heads, updates) = jax.jit(jax.grad(total, has_aux=True))(variables["params"])
+    grads, (heads, updates) = jit(jax.grad(total, has_aux=True))(variables["params"])
     their_heads, their_grads, their_stats = theirs.training(images, labels, aux_weights)
     assert set(heads) == set(their_heads)
     for head, value in heads.items():

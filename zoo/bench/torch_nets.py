@@ -156,6 +156,7 @@ def _make(job: Job, compile_net: Callable[[nn.Module], Any]) -> Contestant:
 
 def fold(net: nn.Module) -> tuple[nn.Module, str]:
     """The net with its normalisations folded, and how many could not be: those that no convolution stands before."""
+    import_torchvision()  # before timm does
     count = sum(isinstance(module, nn.BatchNorm2d) for module in net.modules())
     _split_activations(net)
     with warnings.catch_warnings():
