@@ -38,7 +38,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
 
 LONGEST = "tests/models/test_proof.py::test_training"
-MUCH, GROWN = 1.4e9, 200e6  # bytes that a process may keep from test to test, and by which one test may make it grow
+MUCH, GROWN = 1e9, 50e6  # bytes that a process may keep from test to test, and by which one test may make it grow
 libc = ctypes.CDLL(None)
 peaks: dict[str, int] = {}  # of each worker, in bytes
 

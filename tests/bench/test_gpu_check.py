@@ -69,6 +69,7 @@ def test_a_rehearsal_of_all_parts_ends_in_one_table(check):
     assert out.startswith(f"{jax.devices()[0].device_kind} (")
     assert f"jax {jax.__version__}, " in out
     kinds = [f"{dtype}, {what}" for dtype in ("float32", "bfloat16") for what in ("logits", "gradients")]
+    kinds += ["float32, farthest gradient"]
     expected = {(f"convnet_bn, {kind}", "allowed") for kind in kinds}
     expected |= {(f"convnet_bn, {mode}, 2x16x16", "flax") for mode in ("train", "infer")}
     table = read_table(out)
@@ -94,7 +95,7 @@ def test_contestants_of_a_case_take_the_same_arguments_and_return_the_same_shape
 
 @pytest.mark.slow
 def test_contestants_of_a_case_compute_the_same(load):
-    """But flax, which keeps running statistics, and divides a mean at the edge in another order."""
+    """To the rounding of bfloat16; but flax's normalisation returns running statistics behind its y."""
     layers = load("gpu_layers")
     for case in layers.list_cases(layers.TINY):
         arguments, found = layers.draw_arguments(case, layers.TINY), {}
@@ -102,9 +103,10 @@ def test_contestants_of_a_case_compute_the_same(load):
             with context():
                 leaves = jax.tree.leaves(jax.jit(lambda *args, function=function: function(*args))(*arguments))
             found[name] = [np.asarray(leaf).astype(np.float32) for leaf in leaves]
+        same = 1 if case.what == "norm 4x4x8" else None
         for name, leaves in found.items():
-            for ours, theirs in zip(found["zoo"][:1], leaves[:1], strict=True):
-                np.testing.assert_allclose(theirs, ours, rtol=0.02, atol=0.02, err_msg=f"{case.what}, {name}")
+            for theirs, ours in zip(leaves[:same], found["zoo"][:same], strict=True):
+                np.testing.assert_allclose(theirs, ours, atol=0.02 * np.abs(ours).max(), err_msg=f"{case.what}, {name}")
 
 
 def lowered(function, *shapes):
@@ -159,23 +161,27 @@ def test_ends_of_blocks_are_made_once_where_they_otherwise_are_not(load, monkeyp
 
 
 def test_a_net_that_is_off_is_told_with_its_array_and_the_exit_code_is_1(load, check, monkeypatch):
-    """The second figures in a type are the accelerator's: a gradient of theirs is a hundredth too large."""
+    """The second figures in a type are the accelerator's: the logits are off by little, a gradient by half."""
     parity, seen = load("gpu_parity"), set()
     compute = parity.compute
 
     def compute_wrong(name, dtype, inputs, device):
         results = compute(name, dtype, inputs, device)
-        if dtype in seen:
-            results["gradients"]["['fc1']['kernel']"] *= 1.01
+        if dtype == "float32" and dtype in seen:
+            results["logits"]["logits"] *= 1.0001
+            results["gradients"]["['fc1']['kernel']"] *= 1.5
         seen.add(dtype)
         return results
 
     assert check("--tiny", "--parts", "parity", "--models", "mlp")[0] == 0
     monkeypatch.setattr(parity, "compute", compute_wrong)
     code, out, _ = check("--tiny", "--parts", "parity", "--models", "mlp")
-    (failure,) = out.partition("failures:\n")[2].splitlines()
+    failures = out.partition("failures:\n")[2].splitlines()
     assert code == 1
-    assert failure.startswith("- mlp, float32, gradients: ['fc1']['kernel'] is 1.0e-02 off, ")
+    assert len(failures) == 3
+    assert failures[0].startswith("- mlp, float32, logits: logits is 1.0e-04 off, ")
+    assert failures[1].startswith("- mlp, float32, gradients: ['fc1']['kernel'] is ")
+    assert failures[2] == "- mlp, float32, farthest gradient: ['fc1']['kernel'] is 5.0e-01 off, 1.0e-01 is allowed."
 
 
 def test_what_rounding_alone_takes_far_is_noted(load, check, monkeypatch):
@@ -188,12 +194,18 @@ def test_what_rounding_alone_takes_far_is_noted(load, check, monkeypatch):
     assert out.count("- mlp") == 2
 
 
-def test_the_distance_is_that_of_the_array_which_is_farthest(load):
-    measure = load("gpu_parity").measure_distance
-    expected = {"a": np.array([3.0, 4.0]), "b": np.array([0.0]), "c": np.array([12.0])}
-    found = {"a": np.array([3.0, 4.5]), "b": np.array([0.0026]), "c": np.array([13.2])}
-    assert measure(found, expected) == (pytest.approx(0.2), "b")  # a 0.1, b 0.0026 of a thousandth of 13, c 0.1
-    assert measure(found | {"c": np.array([np.nan])}, expected) == (np.inf, "c")
+def test_distances_are_relative_to_the_size_of_what_is_compared(load):
+    measure = load("gpu_parity").measure_distances
+    expected = {"logits": {"logits": np.array([[0.0, 2.0]])}}
+    expected["gradients"] = {"a": np.array([3.0, 4.0]), "b": np.array([0.0]), "c": np.array([12.0])}
+    found = {"logits": {"logits": np.array([[0.0, 2.2]])}}
+    found["gradients"] = {"a": np.array([3.0, 4.5]), "b": np.array([0.0026]), "c": np.array([13.2])}
+    distances = measure(found, expected)
+    assert distances["logits"] == (pytest.approx(0.1), "logits")
+    assert distances["gradients"] == (pytest.approx(0.1, rel=1e-5), "c")  # all are off by 1.3, of 13
+    assert distances["farthest gradient"] == (pytest.approx(0.2), "b")  # a 0.1, b 0.0026 of a thousandth of 13, c 0.1
+    distances = measure(found | {"gradients": found["gradients"] | {"a": np.array([np.nan, 0.0])}}, expected)
+    assert distances["gradients"] == distances["farthest gradient"] == (np.inf, "a")
 
 
 def test_all_families_are_compared_with_the_cpu(load):

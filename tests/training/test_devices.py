@@ -141,6 +141,18 @@ def test_parts_of_parameters_are_brought_together_once(monkeypatch):
     assert 0 < count_exchanged(compiled)["all-gather"] <= sum(leaf.nbytes for leaf in cut)
 
 
+def test_parameters_come_back_in_parts_also_where_nothing_else_of_the_state_is_cut(monkeypatch):
+    """Without momentum and averages the compiler alone would leave them whole."""
+    monkeypatch.setattr(devices, "LARGE", 2**8)
+    mesh = make_mesh(8)
+    state = zoo.create_train_state(Small(), jax.random.key(0), optax.sgd(0.05), (8, 8, 1))
+    placed = place_state(state, mesh, shard_parameters=True)
+    places = [leaf.sharding for leaf in jax.tree.leaves(placed)]
+    assert not all(place.is_fully_replicated for place in places)
+    placed, _ = STEP(placed, share_batch(next(make_batches(16)), mesh))
+    assert [leaf.sharding for leaf in jax.tree.leaves(placed)] == places
+
+
 def test_each_device_keeps_an_eighth_of_what_is_cut(monkeypatch):
     monkeypatch.setattr(devices, "LARGE", 1)
     state = make_state()

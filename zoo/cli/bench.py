@@ -190,7 +190,7 @@ def _explain(results: Results) -> Iterator[str]:
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     """All figures, whole or not at all."""
-    from zoo.weights.files import write_whole
+    from zoo.weights.whole_files import write_whole
 
     text = json_library.dumps(values, indent=1, default=asdict)
     write_whole(path, lambda part: part.write_text(f"{text}\n"))

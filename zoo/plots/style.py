@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from zoo.weights.files import write_whole
+from zoo.weights.whole_files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,8 +14,8 @@ from zoo.training.metrics import Epoch, find_best
 from zoo.training.recipe import TrainConfig
 from zoo.training.run_folder import RunFolder, Trained
 from zoo.weights import hub
-from zoo.weights.files import write_whole
 from zoo.weights.repository import TIMM, write_repository
+from zoo.weights.whole_files import write_whole
 from zoo.weights.wording import list_names
 
 README, CURVES = "README.md", "curves.png"

@@ -36,7 +36,7 @@ from zoo.training.metrics import Epoch, Step
 from zoo.training.recipe import TrainConfig, make_model
 from zoo.training.signed_json import sign, verify
 from zoo.training.state import TrainState, create_train_state
-from zoo.weights.files import write_whole
+from zoo.weights.whole_files import write_whole
 
 
 @dataclass(frozen=True)

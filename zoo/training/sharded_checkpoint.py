@@ -16,7 +16,8 @@ import numpy as np
 
 from zoo.errors import UserError
 from zoo.training.signed_json import sign, verify
-from zoo.weights.files import UNREADABLE, write_whole
+from zoo.weights.files import UNREADABLE
+from zoo.weights.whole_files import write_whole
 
 LIST = ".json"
 

@@ -19,9 +19,10 @@ from zoo.data.preprocessing import Preprocessing, format_preprocessing, standard
 from zoo.errors import UserError
 from zoo.models.net import Net
 from zoo.norm.folding import fold
-from zoo.weights.files import PREPROCESSING, write_arrays, write_whole
+from zoo.weights.files import PREPROCESSING, write_arrays
 from zoo.weights.key_maps import Variables
 from zoo.weights.prediction import fit_channels
+from zoo.weights.whole_files import write_whole
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -8,11 +8,8 @@ arrays, one over the header (names, types, shapes, metadata and the first digest
 without reading the arrays. Files of others have neither and are welcome.
 """
 
-import contextlib
-import errno
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -31,6 +28,7 @@ from zoo.weights.key_maps import ZOO, Variables
 from zoo.weights.state_dict import arrange
 from zoo.weights.tensorflow_files import INDEX_SUFFIX, is_table, read_tensorflow
 from zoo.weights.torch_files import SUFFIXES
+from zoo.weights.whole_files import write_whole
 from zoo.weights.wording import escape, list_names
 
 ARRAYS_DIGEST, HEADER_DIGEST = "zoo_arrays_sha256", "zoo_header_sha256"  # keys of the metadata
@@ -163,56 +161,6 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     path, _ = split_part(path)
     metadata = _read_guarded(path, _read_header) if path.suffix == ".safetensors" else {}
     return {k: v for k, v in metadata.items() if k not in (ARRAYS_DIGEST, HEADER_DIGEST)}
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Calls `write` with a name beside `path`, then moves the result into its place in one step.
-
-    It is on the disk before the step, and the step before the return: a loss of power leaves the old file or the new.
-
-    Raises:
-      OSError: it cannot be written; the message says why and what to do. What was there is there.
-    """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            write(part)
-            _flush_to_disk(part)
-            part.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink()
-        with contextlib.suppress(OSError):  # not every system can
-            _flush_to_disk(path.parent)
-    except OSError as error:
-        raise _explain(error, path) from error
-
-
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _explain(error: OSError, path: Path) -> OSError:
-    """An error of the same type and number that says in words what to do."""
-    remedies = {
-        errno.ENOSPC: "the disk is full, make room or choose another place",
-        errno.EDQUOT: "your share of the disk is used up, make room or choose another place",
-        errno.EROFS: "the disk is read-only, choose another place",
-        errno.EACCES: "you may not write there, choose another place",
-        errno.EPERM: "you may not write there, choose another place",
-        errno.ENOENT: f"there is no folder {path.parent}, make it first",
-        errno.ENOTDIR: f"{path.parent} is not a folder, choose another place",
-        errno.EISDIR: "it is a folder, choose another name",
-        errno.ENAMETOOLONG: "its name is too long, choose a shorter one",
-    }
-    reason = remedies.get(error.errno or 0) or error.strerror or str(error)
-    explained = type(error)(f"{path} was not written: {reason}.")
-    explained.errno = error.errno
-    return explained
 
 
 def _digest_arrays(arrays: Mapping[str, np.ndarray]) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 from zoo.data.preprocessing import Preprocessing, format_preprocessing
 from zoo.models import registry
 from zoo.models.net import Net
-from zoo.weights.files import PREPROCESSING, save, write_whole
+from zoo.weights.files import PREPROCESSING, save
 from zoo.weights.hub import CARD, FILES
 from zoo.weights.inspection import init_shapes
 from zoo.weights.key_maps import Slot, Variables, layouts, slots
+from zoo.weights.whole_files import write_whole
 
 # timm calls these by the same names, and means the same nets.
 TIMM = frozenset(
