@@ -1,16 +1,15 @@
-"""The options of the step's compilation: who gets them, and that they change nothing but the speed."""
+"""How the steps are compiled: by the options that are chosen for them, once, and alike within a transformation."""
 
 from functools import cache
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import zoo
+from zoo.layers.engine import OWN_CONVOLUTIONS
 from zoo.training import compilation
-from zoo.training.compilation import accepts_options, has_wide_kernels
 
 
 @pytest.fixture
@@ -33,36 +32,22 @@ def make_step():
     return zoo.make_train_step(zoo.losses.softmax_cross_entropy)
 
 
-def test_this_xla_knows_the_options():
-    assert accepts_options()
-
-
 @pytest.mark.parametrize(
-    ("name", "wide"),
-    [
-        *((name, True) for name in ("vgg11_bn", "resnet50", "googlenet", "densenet121")),
-        *((name, False) for name in ("resnext50_32x4d", "resnet20", "mlp", "lenet5")),
-    ],
+    ("make", "train"), [(zoo.make_train_step, True), (zoo.make_eval_step, False)], ids=["train", "eval"]
 )
-def test_nets_of_few_channels_keep_the_other_engine(name, wide):
-    model, row = zoo.create(name), zoo.variant(name)
-    image = jax.ShapeDtypeStruct((1, row.image_size, row.image_size, row.channels), jnp.float32)
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
-    assert has_wide_kernels(shapes["params"]) is wide
+def test_steps_are_compiled_with_the_options_that_are_chosen_for_them(make, train, images, monkeypatch):
+    def count_ynn(chosen):
+        def choose(variables, *, train=False):
+            asked.append(train)
+            return chosen
 
+        monkeypatch.setattr(compilation, "choose_compiler_options", choose)
+        step = make(zoo.losses.softmax_cross_entropy)
+        return step.lower(start(), images).compile().as_text().count("ynn_fusion")
 
-def test_with_them_xla_convolves_itself(images):
-    state = start()
-    plain = jax.jit(make_step().__wrapped__, donate_argnums=0)
-    chosen, without = (step.lower(state, images).compile().as_text() for step in (make_step(), plain))
-    assert chosen.count("ynn_fusion") < without.count("ynn_fusion")
-
-
-def test_an_xla_that_does_not_know_them_is_not_told(images, monkeypatch):
-    monkeypatch.setattr(compilation, "OWN_CONVOLUTIONS", {"xla_cpu_no_such_option": "1"})
-    assert not accepts_options.__wrapped__()
-    monkeypatch.setattr(compilation, "accepts_options", accepts_options.__wrapped__)
-    make_step()(start(), images)
+    asked: list[bool] = []
+    assert count_ynn(OWN_CONVOLUTIONS) < count_ynn(None)
+    assert asked == [train, train]
 
 
 def test_inside_another_transformation_the_step_is_as_it_would_be_alone(images):

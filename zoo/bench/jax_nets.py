@@ -14,6 +14,7 @@ from zoo.bench.compiled import compile_inference, compile_step
 from zoo.bench.flax_layers import models_of
 from zoo.bench.job import LEARNING_RATE, MOMENTUM, Contestant, Job
 from zoo.bench.roofline import count_work, measure_matrix_rate
+from zoo.layers import choose_compiler_options
 from zoo.losses import softmax_cross_entropy
 from zoo.models.net import Net
 from zoo.norm import fold
@@ -28,7 +29,9 @@ def make_zoo(job: Job) -> Contestant:
     else:
         shape = job.size, job.size, images.shape[-1]
         inference = fold(model, state.variables, keep=["*"], image_shape=shape)
-        contestant = compile_inference(jax.jit(inference.apply), inference.variables, images)
+        options = choose_compiler_options(inference.variables)
+        apply = jax.jit(inference.apply, compiler_options=options)
+        contestant = compile_inference(apply, inference.variables, images)
     if jax.default_backend() == "cpu":
         return contestant
     return replace(contestant, work=count_work(job), matrix_rate=measure_matrix_rate(job.dtype))

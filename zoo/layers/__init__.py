@@ -8,6 +8,7 @@ compute in the type of their input, sum in float32 at least, and store parameter
 from zoo.layers.addition import add_relu
 from zoo.layers.convolution import Conv, Pair, pair, take_every
 from zoo.layers.dense import Linear, dropout
+from zoo.layers.engine import choose_compiler_options
 from zoo.layers.initialisers import he_fan_in, he_fan_out, torch_default
 from zoo.layers.materialise import materialise
 from zoo.layers.parameters import add_bias, stored_dtype, widen

@@ -21,7 +21,7 @@ from zoo.errors import UserError
 from zoo.norm import Statistics, batch_norm_options
 from zoo.training.checkpoint import list_nonfinite
 from zoo.training.checkpoints import Position
-from zoo.training.compilation import TrainStep
+from zoo.training.compilation import EvalStep, TrainStep
 from zoo.training.devices import find_mesh, replicate, share_batch
 from zoo.training.hosts import agree
 from zoo.training.interrupts import answer_termination, hold_interrupts
@@ -32,7 +32,7 @@ from zoo.training.recipe import find_aux_weights, make_loss
 from zoo.training.run_folder import RunFolder, RunRecord
 from zoo.training.saving import Saver, SavingPlan
 from zoo.training.state import TrainState
-from zoo.training.step import EvalStep, make_eval_step, make_train_step
+from zoo.training.step import make_eval_step, make_train_step
 from zoo.training.tensorboard import TensorBoard
 from zoo.weights import save
 from zoo.weights.files import PREPROCESSING

@@ -11,6 +11,7 @@ import numpy as np
 
 from zoo.data import Split, batches
 from zoo.errors import UserError
+from zoo.layers import choose_compiler_options
 from zoo.losses import softmax_cross_entropy
 from zoo.models.net import Net
 from zoo.norm import Statistics, batch_norm_options
@@ -94,7 +95,8 @@ def evaluate_classes(
         raise UserError("the data set has no images", "there is nothing to evaluate")
     if (highest := split.labels.max()) >= model.num_classes:
         raise UserError(f"the images have labels up to {highest}", f"the net has {model.num_classes} classes")
-    answer = jax.jit(partial(_answer, model, loss_fn), static_argnames="statistics")
+    options = choose_compiler_options(variables)
+    answer = jax.jit(partial(_answer, model, loss_fn), static_argnames="statistics", compiler_options=options)
     given = AnswerFile(file, identify_question(variables, split, batch_size, sorted(statistics)) if file else "")
     rows = replace(split, labels=np.arange(len(split), dtype=np.int32))  # a batch then says which images it holds
     try:

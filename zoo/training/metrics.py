@@ -9,9 +9,9 @@ import jax
 from zoo.data import Split, batches
 from zoo.errors import UserError
 from zoo.norm import compare_statistics
+from zoo.training.compilation import EvalStep
 from zoo.training.devices import find_mesh, share_batch
 from zoo.training.state import TrainState
-from zoo.training.step import EvalStep
 
 SLACK = 0.05  # share of the time in which the input must be ahead of a device that it does not hold up
 

@@ -26,11 +26,10 @@ from zoo.errors import UserError
 from zoo.losses import with_auxiliary
 from zoo.losses.inputs import cast_floating
 from zoo.norm import Statistics, StatisticsByLayer, batch_norm_options
-from zoo.training.compilation import Batch, TrainStep
+from zoo.training.compilation import Batch, EvalStep, TrainStep
 from zoo.training.state import TrainState, update_averages
 
 Loss = Callable[..., jax.Array]  # (logits, labels) -> one loss per example
-EvalStep = Callable[[TrainState, Batch], dict[str, jax.Array]]
 
 AUGMENT = 1  # folded into the step's key, which is dropout's
 
@@ -120,7 +119,7 @@ def make_eval_step(loss_fn: Loss, *, statistics: Statistics = "running") -> Eval
     `make_train_step`.
     """
 
-    @jax.jit
+    @EvalStep
     def eval_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
         image, labels, mask = _blank_padding(batch)
         with batch_norm_options(statistics=statistics, where=mask):

@@ -14,6 +14,7 @@ import numpy as np
 from zoo.data import PRESETS, Picture, Preprocessing, imagenet_class_names, prepare_picture, read_picture
 from zoo.data.preprocessing import parse_preprocessing
 from zoo.errors import UserError
+from zoo.layers import choose_compiler_options
 from zoo.models.net import Net
 from zoo.weights import hub
 from zoo.weights.key_maps import Variables
@@ -56,11 +57,12 @@ def predict(
     """
     if labels is not None and len(labels) != model.num_classes:
         raise UserError(f"{len(labels)} labels for {model.num_classes} classes", "pass one for each class")
-    apply = jax.jit(partial(model.apply, train=False))
+    answer = partial(model.apply, train=False)
+    apply = jax.jit(answer, compiler_options=choose_compiler_options(variables))
     remaining = iter(pictures)
     predictions: list[list[Prediction]] = []
     if (first := next(remaining, None)) is not None:
-        preprocessing = fit_channels(apply, variables, preprocessing)
+        preprocessing = fit_channels(answer, variables, preprocessing)
         remaining = itertools.chain([first], remaining)
     while batch := [prepare_picture(read_picture(p), preprocessing) for p in itertools.islice(remaining, batch_size)]:
         padding = [np.zeros_like(batch[0])] * (batch_size - len(batch) if predictions else 0)  # compiled once
