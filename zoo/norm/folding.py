@@ -22,6 +22,7 @@ from zoo.layers.interception import intercept_calls, path_of
 from zoo.norm.module import BatchNorm
 
 FOLDABLE = (Conv, Linear, nn.Conv, nn.Dense)  # their kernel's last axis is the channels that they make
+SHOWN = 3  # normalisations that a message names
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity: jax.jit(folded) works
@@ -77,13 +78,15 @@ def fold(
 
     Raises:
       UserError: a normalisation that is not kept follows something else than a convolution or dense layer, or
-        somebody else uses that layer's output too; the message names them all.
+        somebody else uses that layer's output too; the message names the first of them.
     """
     feeds, unfoldable = _trace(model, variables, image_shape)
     refused = {n: why for n, why in unfoldable.items() if not any(fnmatch.fnmatch(n, pattern) for pattern in keep)}
     if refused:
-        reasons = "; ".join(f"{name} {why}" for name, why in refused.items())
-        raise UserError(f"cannot fold every normalisation: {reasons}", f"pass keep={list(refused)} to leave them")
+        reasons = [f"{name} {why}" for name, why in refused.items()]
+        more = f"; and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
+        problem = f"cannot fold every normalisation: {'; '.join(reasons[:SHOWN])}{more}"
+        raise UserError(problem, 'pass keep=["*"] to leave as they are those that cannot be folded')
     params = jax.tree.map(lambda leaf: leaf, variables["params"])  # new dicts, the same arrays
     shifts = {}
     for name, (layer, epsilon) in feeds.items():
