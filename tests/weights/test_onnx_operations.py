@@ -22,6 +22,7 @@ FUNCTIONS = {
     "mean of everything": layers.global_avg_pool,
     "response norm": lambda x: layers.local_response_norm(x, size=5, alpha=0.1, beta=0.75, k=2),
     "response norm of an even size": lambda x: layers.local_response_norm(x, size=4, alpha=0.1, beta=0.5, k=1),
+    "rectified up to six": lambda x: layers.relu6(4 * x),
     "every third pixel": lambda x: layers.take_every(x, 3),
     "padding of channels": lambda x: jnp.pad(x, ((0, 0), (1, 0), (0, 2), (3, 4)), constant_values=7),
     "concatenation of channels": lambda x: jnp.concatenate([x, 2 * x, x - 1], axis=3),

@@ -5,6 +5,7 @@ compute in the type of their input, sum in float32 at least, and store parameter
 (`stored_dtype`).
 """
 
+from zoo.layers.activation import relu6
 from zoo.layers.addition import add_relu
 from zoo.layers.convolution import Conv, Pair, pair, take_every
 from zoo.layers.dense import Linear, dropout

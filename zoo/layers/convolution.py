@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from zoo.layers.depthwise import convolve_depthwise
 from zoo.layers.initialisers import he_fan_out
 from zoo.layers.materialise import materialise_gradient
 from zoo.layers.parameters import add_bias, stored_dtype
@@ -54,11 +55,15 @@ def convolve_groups(x: jax.Array, kernel: jax.Array, stride: int, padding: Paddi
 
     On a CPU a few groups together are one convolution, with zeros between them: XLA's gradient of a grouped kernel
     takes up to 200 times as long (`benchmarks/README.md`). There what is not finite spreads to the neighbouring groups.
+    Groups of one channel are shifted and added up, `convolve_depthwise`.
     """
+    depthwise = kernel.shape[2:] == (1, groups)
+    by_chunks = partial(_convolve_chunks, stride=stride, padding=padding, groups=groups)
+    by_shifts = partial(convolve_depthwise, stride=stride, padding=padding)
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=partial(_convolve_chunks, stride=stride, padding=padding, groups=groups),
+        cpu=by_shifts if depthwise else by_chunks,
         default=partial(convolve, stride=stride, padding=padding, groups=groups),
     )
 

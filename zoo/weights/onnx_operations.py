@@ -166,6 +166,7 @@ PIXELWISE: dict[str, Callable[..., Value]] = {
     "pow": _node("Pow"),
     "neg": _node("Neg"),
     "max": _max,
+    "min": _node("Min"),
     "tanh": _node("Tanh"),
     "logistic": _node("Sigmoid"),
     "exp": _node("Exp"),
