@@ -52,8 +52,13 @@ class Proof:
 
 
 ALEXNET = {"pool1": "features.2", "pool2": "features.5", "pool5": "features.12", "features": "classifier.5"}
+SQUEEZENET = {"stem": "features.1", "fires3": "features", "features": ""}
 VGG = {"pool5": "features", "features": "classifier.4"}
 GOOGLENET = {"stem": "maxpool2", "features": "avgpool"}
+MOBILENET_V1 = {"stem": "bn1", "features": "global_pool"} | {f"stage{i}": f"blocks.{i - 1}" for i in range(1, 6)}
+MOBILENET_V2 = {"stem": "features.0", "features": ""} | {
+    f"stage{i}": f"features.{n}" for i, n in enumerate((1, 3, 6, 10, 13, 16, 17), 1)
+}
 RESNET = {"stem": "maxpool", "features": "avgpool"}
 INCEPTION_V3 = {"stem": "maxpool2", "features": "avgpool"}
 INCEPTION_V4 = {"stem": "features.5", "inception_a": "features.9", "inception_b": "features.17"} | {
@@ -80,6 +85,8 @@ PROJECTED = {"block": resnet_v2.BasicBlock}
 TWICE_ACTIVATED = {"first_preactivation": True}
 PROOFS = [
     Proof("torchvision/alexnet", "alexnet", features=ALEXNET, train=True, evaluate=False),
+    Proof("torchvision/squeezenet1_0", "squeezenet1_0", features=SQUEEZENET),
+    Proof("torchvision/squeezenet1_1", "squeezenet1_1", features=SQUEEZENET, train=True, evaluate=False),
     Proof("torchvision/vgg11", "vgg11", features=VGG, evaluate=False),
     Proof("torchvision/vgg11_bn", "vgg11_bn", features=VGG, train=True, evaluate=False),
     Proof("torchvision/vgg16", "vgg16", features=VGG, evaluate=False),
@@ -94,6 +101,8 @@ PROOFS = [
     Proof("torchvision/resnext50_32x4d", "resnext50_32x4d", features=RESNET, train=True),
     Proof("torchvision/resnext101_32x8d", "resnext101_32x8d", features=RESNET),
     Proof("torchvision/wide_resnet50_2", "wide_resnet50_2", features=RESNET),
+    Proof("timm/mobilenetv1_100", "mobilenet_v1", "timm", features=MOBILENET_V1, train=True, evaluate=False),
+    Proof("torchvision/mobilenet_v2", "mobilenet_v2", features=MOBILENET_V2, train=True, evaluate=False),
     Proof("torchvision/inception_v3", "inception_v3", features=INCEPTION_V3, train=True),
     Proof("timm/inception_v4", "inception_v4", "timm", features=INCEPTION_V4, train=True),
     Proof("timm/inception_resnet_v2", "inception_resnet_v2", "timm", features=INCEPTION_RESNET_V2),

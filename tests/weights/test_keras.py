@@ -1,7 +1,6 @@
 """Keras's applications: their tables of layers, and where Keras is installed their figures in float64 (`parity`)."""
 
 import json
-import math
 import os
 from functools import cache, partial
 
@@ -23,6 +22,7 @@ from zoo.weights.keras import APPLICATIONS, collect_arrays, from_keras, keras_sl
 SMALL = "densenet121"
 SIZES = {"vgg": (224, 224), "inception": (139, 107)}  # others: two small images that are not square
 TABLES = {path.stem: json.loads(path.read_text()) for path in (oracle.FIXTURES / "keras").glob("*.json")}
+HEADS = ("predictions/", "conv_preds/")
 every_application = pytest.mark.parametrize("name", APPLICATIONS)
 
 
@@ -32,7 +32,7 @@ def arrays_of(name: str, classes: int = 1000) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     found = {}
     for key, shape in TABLES[APPLICATIONS[name].name]["weights"]:
-        shape = (*shape[:-1], classes) if key.startswith("predictions/") else shape
+        shape = (*shape[:-1], classes) if key.startswith(HEADS) else shape
         found[key] = rng.standard_normal(shape, np.float32)
     return found
 
@@ -42,20 +42,34 @@ def test_the_key_map_is_keras_s_table_of_layers(name):
     theirs = {key: tuple(shape) for key, shape in TABLES[APPLICATIONS[name].name]["weights"]}
     ours = {}
     for key, slot in keras_slots(name).items():
-        shape = (*slot.shape[:-1], 1000) if key.startswith("predictions/") else slot.shape
-        dense = slot.dense and len(shape) > 1
-        ours[key] = (math.prod(shape[:-1]), shape[-1]) if dense else shape
+        shape = (*slot.shape[:-1], 1000) if key.startswith(HEADS) else slot.shape
+        ours[key] = slot.write(np.empty(shape)).shape
     assert ours == theirs
 
 
-@pytest.mark.parametrize("name", ["vgg16", "resnet50_v1", "resnetv2_50", SMALL, "inception_v3", "inception_resnet_v2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vgg16",
+        "resnet50_v1",
+        "resnetv2_50",
+        SMALL,
+        "inception_v3",
+        "inception_resnet_v2",
+        "mobilenet_v1",
+        "mobilenet_v2",
+    ],
+)
 def test_the_model_has_as_many_parameters_as_keras_s(name):
     parameters = init_shapes(make_model(name), find_image_shape(name))["params"]
     published = TABLES[APPLICATIONS[name].name]["params_trainable"]
     assert sum(leaf.size for leaf in jax.tree.leaves(parameters)) == published
 
 
-@pytest.mark.parametrize(("name", "bgr"), [("inception_v3", True), ("resnet50_v1", None)])
+@pytest.mark.parametrize(
+    ("name", "bgr"),
+    [("inception_v3", True), ("resnet50_v1", None), ("mobilenet_v1", None), ("mobilenet_v2", None)],
+)
 def test_to_keras_gives_what_from_keras_took(name, bgr):
     arrays = arrays_of(name, 10)
     model, variables = from_keras(name, Layers(arrays), bgr=bgr)

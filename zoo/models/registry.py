@@ -18,8 +18,11 @@ from zoo.models import (
     inception_v3,
     inception_v4,
     lenet,
+    mobilenet_v1,
+    mobilenet_v2,
     resnet,
     resnet_v2,
+    squeezenet,
     vgg,
 )
 from zoo.models.net import Net
@@ -38,6 +41,9 @@ FAMILIES = (
     inception_v3,
     inception_v4,
     inception_resnet,
+    squeezenet,
+    mobilenet_v1,
+    mobilenet_v2,
 )
 
 _ROWS: dict[str, tuple[ModuleType, Variant]] = {

@@ -17,8 +17,11 @@ from zoo.weights.archives import EXPANSION, open_archive
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 INSIDE = "model.weights.h5"  # of a .keras
 # What Keras 3 numbers in the place of a name.
-VARIABLES: dict[str, tuple[str, ...]] = {"batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance")}
-LEAF = r"(?:^|_)(kernel|bias|gamma|beta|moving_mean|moving_variance|W|b)(?:_\d+)?(?::0)?$"
+VARIABLES: dict[str, tuple[str, ...]] = {
+    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "separable_conv2d": ("depthwise_kernel", "pointwise_kernel"),
+}
+LEAF = r"(?:^|_)((?:depthwise_|pointwise_)?kernel|bias|gamma|beta|moving_mean|moving_variance|W|b)(?:_\d+)?(?::0)?$"
 KERAS_1 = {"W": "kernel", "b": "bias"}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from zoo.models.net import Net
 from zoo.models.residual import pool_as_keras
 from zoo.models.resnet import Bottleneck
 from zoo.models.resnet_v2 import Bottleneck as PreactivatedBottleneck
+from zoo.models.separable import pad_after, pad_as_tensorflow
 from zoo.models.vgg import D, E
 from zoo.norm import BatchNorm
 from zoo.weights import keras_names
@@ -50,10 +51,12 @@ class Application:
 
     Attributes:
       name: there.
-      rename: from the path of our layer to Keras's name, None where it has none and is numbered.
+      rename: from the path of our layer to Keras's name, None where it has none and is numbered; with the name of the
+        array (`block2_sepconv1/pointwise_kernel`) where two of our layers are one of Keras's.
       fields: of our net, with which it is the application.
       preprocessing: what `preprocess_input` does.
       bgr: what `preprocess_input` gives has blue first.
+      pointwise: our dense layers that are 1x1 convolutions there.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Application:
     preprocessing: Preprocessing
     fields: Mapping[str, Any] = field(default_factory=dict)
     bgr: bool = False
+    pointwise: tuple[str, ...] = ()
 
 
 BIASED: dict[str, Any] = {"use_bias": True, "epsilon": 1.001e-5}
@@ -70,6 +74,7 @@ V2 = {
     **{"stride_in_last": True, "pool": pool_as_keras, **BIASED},
 }
 HEADLESS = {"auxiliary": False, "count_include_pad": False, "use_scale": False}
+MOBILE = {"epsilon": 1e-3, "pad": pad_as_tensorflow}
 CAFFE, TORCH, TF = PRESETS["caffe"], PRESETS["torchvision"], PRESETS["inception"]
 
 
@@ -96,6 +101,14 @@ APPLICATIONS = {
     "inception_resnet_v2": Application(
         "InceptionResNetV2", keras_names.name_inception_resnet_v2, TF, {"use_scale": False}
     ),
+    "mobilenet_v1": Application(
+        "MobileNet",
+        keras_names.name_mobilenet_v1,
+        replace(TF, size=224),
+        {"epsilon": 1e-3, "stem_pad": pad_as_tensorflow, "pad": pad_after},
+        pointwise=("classifier",),
+    ),
+    "mobilenet_v2": Application("MobileNetV2", keras_names.name_mobilenet_v2, replace(TF, size=224), MOBILE),
 }
 
 
@@ -111,11 +124,32 @@ def find_application(name: str) -> Application:
 
 
 class Slot(NamedTuple):
-    """Our place of an array of Keras's: path and shape of ours; a dense layer's kernel is `[H * W * C, K]` there."""
+    """Our place of an array of Keras's.
+
+    Attributes:
+      path, shape: ours.
+      form: of the layer there. A dense kernel is `[H * W * C, K]`; a pointwise one, of our dense layer,
+        `[1, 1, C, K]`; a depthwise one `[h, w, C, 1]`, ours `[h, w, 1, C]`.
+    """
 
     path: str
     shape: tuple[int, ...]
-    dense: bool
+    form: Literal["same", "dense", "pointwise", "depthwise"] = "same"
+
+    def read(self, array: np.ndarray) -> np.ndarray:
+        """Keras's array in our shape, with its own last axis; what cannot have it stays as it is."""
+        if self.form == "depthwise":
+            return array.swapaxes(2, 3) if array.ndim == len(self.shape) else array
+        shape = (*self.shape[:-1], *array.shape[-1:])
+        return array.reshape(shape) if self.form != "same" and array.size == np.prod(shape) else array
+
+    def write(self, array: np.ndarray) -> np.ndarray:
+        """The inverse of `read`."""
+        if self.form == "same" or array.ndim < 2:
+            return array
+        if self.form == "dense":
+            return array.reshape(-1, array.shape[-1])
+        return array.swapaxes(2, 3) if self.form == "depthwise" else array[None, None]
 
 
 @cache
@@ -139,12 +173,23 @@ def keras_slots(name: str) -> dict[str, Slot]:
         if layer is None:
             layer = _number(NUMBERED[kind], counts[kind])
             counts[kind] += 1
+        layer, _, only = layer.partition("/")
         names = NORM_LEAVES if kind is BatchNorm else LEAVES
         for leaf, theirs in names.items():
             ours = f"{'batch_stats' if leaf in ('mean', 'var') else 'params'}/{path}/{leaf}"
             if ours in leaves:
-                slots[f"{layer}/{theirs}"] = Slot(ours, leaves[ours].shape, kind is Linear)
+                shape = leaves[ours].shape
+                form = _find_form(kind, shape, pointwise=path in application.pointwise)
+                slots[f"{layer}/{only or theirs}"] = Slot(ours, shape, form)
     return slots
+
+
+def _find_form(
+    kind: type, shape: tuple[int, ...], *, pointwise: bool
+) -> Literal["same", "dense", "pointwise", "depthwise"]:
+    if kind is Linear:
+        return "pointwise" if pointwise else "dense"
+    return "depthwise" if kind is Conv and shape[2:3] == (1,) else "same"
 
 
 def name_as_ours(name: str, arrays: Arrays, *, bgr: bool | None = None) -> Arrays:
@@ -155,10 +200,8 @@ def name_as_ours(name: str, arrays: Arrays, *, bgr: bool | None = None) -> Array
     slots, found = keras_slots(name), {}
     first = next(iter(slots))
     for key, array in _number_from_zero(arrays).items():
-        if slot := slots.get(key):
-            shape = (*slot.shape[:-1], *array.shape[-1:])
-            if slot.dense and array.size == np.prod(shape):
-                array = array.reshape(shape)
+        if slot := slots.get(key) or slots.get(key.replace("/depthwise_kernel", "/kernel")):  # Keras 2 says it of all
+            array = slot.read(array)
             if key == first and (APPLICATIONS[name].bgr if bgr is None else bgr):
                 array = array[..., ::-1, :]
         found[slot.path if slot else key] = array
@@ -230,9 +273,7 @@ def to_keras(name: str, variables: Variables, *, bgr: bool | None = None) -> dic
             array = np.asarray(leaves[slot.path])
             if not layers and turned:
                 array = array[..., ::-1, :]
-            if slot.dense and array.ndim > 1:
-                array = array.reshape(-1, array.shape[-1])
-            layers.setdefault(key.rpartition("/")[0], []).append(np.array(array))
+            layers.setdefault(key.rpartition("/")[0], []).append(np.array(slot.write(array), order="C"))
     return layers
 
 

@@ -71,6 +71,38 @@ def name_inception_resnet_v2(path: str) -> str | None:
     return {**last, "classif": "predictions"}.get(path)
 
 
+def name_mobilenet_v1(path: str) -> str:
+    """Blocks are counted through all stages, from 1."""
+
+    def count(found: re.Match[str]) -> str:
+        number = sum((1, 2, 2, 6, 2)[: int(found[1])]) + int(found[2]) + 1
+        return {"conv_dw": "conv_dw_{}", "bn1": "conv_dw_{}_bn", "conv_pw": "conv_pw_{}", "bn2": "conv_pw_{}_bn"}[
+            found[3]
+        ].format(number)
+
+    ends = {"conv_stem": "conv1", "bn1": "conv1_bn", "classifier": "conv_preds"}
+    return ends.get(path) or re.sub(r"^blocks_(\d)_(\d)/(\w+)$", count, path)
+
+
+def name_mobilenet_v2(path: str) -> str:
+    """A block's number is one less; the first has no expansion, and the word for it in its name."""
+    ends = {
+        "features_0_0": "Conv1",
+        "features_0_1": "bn_Conv1",
+        "features_18_0": "Conv_1",
+        "features_18_1": "Conv_1_bn",
+    }
+    found = re.fullmatch(r"features_(\d+)/conv_(\w+)", path)
+    if not found:
+        return (ends | {"classifier_1": "predictions"})[path]
+    number, layer = int(found[1]), found[2]
+    expanded = {"0_0": "expand", "0_1": "expand_BN", "1_0": "depthwise", "1_1": "depthwise_BN"}
+    names = expanded | {"2": "project", "3": "project_BN"}
+    if number == 1:
+        names = {"0_0": "depthwise", "0_1": "depthwise_BN", "1": "project", "2": "project_BN"}
+    return f"{'expanded_conv' if number == 1 else f'block_{number - 1}'}_{names[layer]}"
+
+
 def _count_from_one(path: str, block: str) -> str:
     """Keras's second stack is our first stage, and its blocks count from 1."""
     return re.sub(rf"^{block}/", lambda m: f"conv{int(m[1]) + 1}_block{int(m[2]) + 1}_", path)

@@ -14,8 +14,11 @@ from zoo.models import (
     inception_v3,
     inception_v4,
     lenet,
+    mobilenet_v1,
+    mobilenet_v2,
     resnet,
     resnet_v2,
+    squeezenet,
     vgg,
 )
 
@@ -274,6 +277,36 @@ FAMILIES = (
             ),
             block("densenet121", "transition1", caption="Between two blocks"),
             block("densenet40_k12", "denseblock1_denselayer1", caption="A layer without a bottleneck"),
+        ),
+    ),
+    Family(
+        "squeezenet",
+        "SqueezeNet",
+        squeezenet,
+        "As right as AlexNet with a fiftieth of its parameters: most 3×3 kernels become 1×1, what is left of them "
+        "reads few maps, which a 1×1 has squeezed, and there is no dense layer.",
+        "squeezenet1_1",
+        (block("squeezenet1_1", "features_6", caption="A fire module: squeeze, then expand"),),
+    ),
+    Family(
+        "mobilenet_v1",
+        "MobileNet",
+        mobilenet_v1,
+        "For telephones: a 3×3 for each channel alone, then a 1×1 between channels, in place of a 3×3 of all channels: "
+        "an eighth to a ninth of the computation for a little less accuracy.",
+        "mobilenet_v1",
+        (block("mobilenet_v1", "blocks_1_0", caption="A separable convolution that halves the map"),),
+    ),
+    Family(
+        "mobilenet_v2",
+        "MobileNet v2",
+        mobilenet_v2,
+        "For telephones: a 3×3 for each channel alone, and 1×1 between channels. The shortcuts join narrow maps, which "
+        "a block expands sixfold and projects back without a ReLU, since in few channels that would lose too much.",
+        "mobilenet_v2",
+        (
+            block("mobilenet_v2", "features_2", caption="A block that halves the map"),
+            block("mobilenet_v2", "features_3", caption="A block that keeps the shape: its shortcut joins narrow maps"),
         ),
     ),
 )
