@@ -15,7 +15,7 @@ def test_maps_and_costs_are_those_of_the_paper():
     assert (row.macs // 10**6, row.params // 10**5) == (300, 35)
     layers = summary.layers(zoo.create("mobilenet_v2"), (224, 224, 3))
     depthwise = [layer.shape for layer in layers if layer.type == "Conv" and layer.params == 9 * layer.shape[-1]]
-    sides = [112, 56, 56, 28, 28, 28, *8 * [14], 7, 7, 7]
+    sides = [112, 56, 56, 28, 28, 28, *[14] * 7, *[7] * 4]
     assert [shape[0] for shape in depthwise] == sides
     widths = [32, 96, 144, 144, *[192] * 3, *[384] * 4, *[576] * 3, *[960] * 3]
     assert [shape[-1] for shape in depthwise] == widths
