@@ -45,20 +45,60 @@ def test_a_file_cut_off_anywhere_is_one_line(name, tmp_path):
             read(path)
 
 
-@pytest.mark.parametrize("name", [NEW, OLD])
-def test_a_damaged_byte_gives_an_error_of_the_reader_or_other_numbers_and_nothing_else(name, tmp_path):
-    content = (FOLDER / name).read_bytes()
-    shutil.copy(FOLDER / DATA, tmp_path)
-    path = tmp_path / name
-    messages = []
-    for position in range(len(content) - 8):
-        path.write_bytes(content[:position] + bytes([content[position] ^ 0x91]) + content[position + 1 :])
+@pytest.fixture
+def damaged(tmp_path):
+    """Gives a copy of a checkpoint with a byte of one of its files changed, one after the other, and where."""
+
+    def damage(name, file, step=1):
+        content = (FOLDER / file).read_bytes()
+        for other in (NEW, OLD, DATA):
+            shutil.copy(FOLDER / other, tmp_path)
+        for position in range(0, len(content), step):
+            changed = bytes([content[position] ^ 0x91])
+            (tmp_path / file).write_bytes(content[:position] + changed + content[position + 1 :])
+            yield tmp_path / name, position
+
+    return damage
+
+
+@pytest.mark.parametrize(("name", "file"), [(NEW, NEW), (OLD, OLD), (NEW, DATA)])
+def test_a_damaged_byte_is_an_error_or_belongs_to_nothing_that_is_read(name, file, damaged):
+    whole, unnoticed = read(FOLDER / name), []
+    for path, position in damaged(name, file):
         try:
-            read(path)
+            assert_equal_arrays(read(path), whole)
+            unnoticed.append(position)
         except UserError as error:
-            messages.append(str(error))
-    assert len(messages) > len(content) / 4
+            assert UNREAD in str(error)
+    size = (FOLDER / file).stat().st_size
+    if file == DATA:  # its last eight bytes are the counter of steps
+        assert unnoticed == list(range(size - 8, size))
+    else:  # before the index a block about other things, which is empty; and what fills up the footer
+        assert unnoticed == [*range(size - 81, size - 68), *range(size - 42, size - 8)]
+
+
+@pytest.mark.parametrize("name", [NEW, OLD])
+def test_of_a_hostile_file_the_checksums_may_be_right_and_it_is_an_error_or_other_numbers(name, damaged, monkeypatch):
+    monkeypatch.setattr("zoo.weights.tensorflow_files.is_intact", lambda content, stored: True)
+    messages = []
+    for path, position in damaged(name, name, 3):
+        if position < (FOLDER / name).stat().st_size - 8:  # the last eight bytes make it a table
+            try:
+                read(path)
+            except UserError as error:
+                messages.append(str(error))
+    assert len(messages) > (FOLDER / name).stat().st_size / 12
     assert all(UNREAD in message for message in messages)
+
+
+def test_a_changed_number_is_told_by_its_name(tmp_path):
+    for file in (NEW, DATA):
+        shutil.copy(FOLDER / file, tmp_path)
+    content = bytearray((tmp_path / DATA).read_bytes())
+    content[content.index(arrays()["Net/double"].tobytes()) + 3] ^= 1
+    (tmp_path / DATA).write_bytes(content)
+    with pytest.raises(UserError, match=rf"Net/double is damaged in {DATA} \(its checksum says so\)"):
+        read(tmp_path / NEW)
 
 
 def test_data_that_are_missing_or_too_short_are_said(tmp_path):

@@ -2,7 +2,8 @@
 
 Both are tables of LevelDB's: blocks of sorted keys, each without what it shares with the one before, an index of the
 blocks, and at the end a footer that says where the index is. In the older format the table has the numbers themselves,
-in the newer one it says where in `model.ckpt.data-00000-of-00001` they are.
+in the newer one it says where in `model.ckpt.data-00000-of-00001` they are. Blocks and numbers have checksums, which are
+compared with what is there.
 (https://github.com/google/leveldb/blob/main/doc/table_format.md; tensor_bundle.proto, saved_tensor_slice.proto)
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from zoo.weights.checksums import is_intact
 from zoo.weights.wire import (
     CUT_OFF,
     collect_fields,
@@ -28,6 +30,8 @@ INDEX_SUFFIX = ".index"
 FOOTER, MAGIC = 48, (0xDB4775248B80FB57).to_bytes(8, "little")
 TYPES: dict[int, Any] = {1: np.float32, 2: np.float64, 14: jnp.bfloat16, 19: np.float16}  # TensorFlow's numbers
 OLD_TYPES = {1: (5, "<f4"), 2: (6, "<f8")}  # field of a TensorProto, and how its numbers are stored
+TRAILER = 5  # bytes after a block: how it is compressed, and a checksum
+DAMAGED = "it is damaged (a checksum in it says so); copy or fetch it again"
 NOT_TENSORFLOW = "it is not a checkpoint of TensorFlow's"
 
 
@@ -72,8 +76,10 @@ def _read_handle(content: memoryview, position: int) -> tuple[int, int, int]:
 
 
 def _read_block(content: memoryview, start: int, size: int) -> Iterator[tuple[bytes, memoryview]]:
-    if start + size + 1 > len(content):
+    if start + size + TRAILER > len(content):
         raise ValueError(CUT_OFF)
+    if not is_intact(content[start : start + size + 1], content[start + size + 1 : start + size + TRAILER]):
+        raise ValueError(DAMAGED)
     if content[start + size]:
         raise ValueError("it is compressed, as TensorFlow's checkpoints are not")
     block = content[start : start + size]
@@ -121,7 +127,10 @@ def _read_new(path: Path, header: memoryview, table: dict[bytes, memoryview]) ->
             raise ValueError(f"{escape(name)} is not in {data.name} as it says")
         with data.open("rb") as file:
             file.seek(start)
-            arrays[name] = np.frombuffer(file.read(size), dtype).reshape(shape)
+            numbers = file.read(size)
+        if not is_intact(numbers, fields.get(6, [bytes(4)])[0]):  # a checksum of 0 is not written
+            raise ValueError(f"{escape(name)} is damaged in {data.name} (its checksum says so); copy or fetch it again")
+        arrays[name] = np.frombuffer(numbers, dtype).reshape(shape)
     return arrays
 
 
