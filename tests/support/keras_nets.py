@@ -16,6 +16,8 @@ from tests.support.live import NO_GRADIENT, ROUNDING
 from tests.support.proof import Distance, assert_within, distance
 from zoo.weights.keras import APPLICATIONS, collect_arrays, make_model, name_as_ours
 
+# LLVM takes minutes over a deep net, and what it wins on images as small as these is less than a second.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 SIZES = {"vgg": (224, 224), "inception": (139, 107)}  # others: two small images that are not square
 
 
@@ -63,7 +65,7 @@ def make_application(name: str, image_size: tuple[int, int], kind: str):
     if norms := [layer for layer in net.layers if isinstance(layer, keras.layers.BatchNormalization)]:
         for norm in norms:
             norm.momentum = 0.0
-        _, batch = jax.jit(partial(net.stateless_call, training=True))(*state_of(net), images)
+        _, batch = jit(partial(net.stateless_call, training=True))(*state_of(net), images)
         for variable, value in zip(net.non_trainable_variables, batch, strict=True):
             variable.assign(value * rng.uniform(0.8, 1.2, value.shape))
         for norm in norms:
@@ -91,17 +93,17 @@ def _distances(name: str) -> Iterator[Distance]:
     state = state_of(net)
     labels = np.array([3, 7])
 
-    theirs, _ = jax.jit(partial(net.stateless_call, training=False))(*state, images)
-    found = jax.jit(partial(model.apply, train=False))(variables, images)
+    theirs, _ = jit(partial(net.stateless_call, training=False))(*state, images)
+    found = jit(partial(model.apply, train=False))(variables, images)
     yield _compared("logits", found, theirs)
 
-    @jax.jit
+    @jit
     @partial(jax.grad, has_aux=True)
     def differentiate_theirs(trained, others):
         logits, others = net.stateless_call(trained, others, images, training=True)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), (logits, others)
 
-    @jax.jit
+    @jit
     @partial(jax.grad, has_aux=True)
     def differentiate_ours(params):
         answer = model.apply(variables | {"params": params}, images, train=True, mutable=["batch_stats"])
