@@ -11,6 +11,7 @@ imported at the top: TensorFlow 2.12 wants an older NumPy.
 import argparse
 import gzip
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -28,47 +29,66 @@ SHRUNK = 64 // WIDTH  # times fewer channels
 POSITIVE = ("running_var", "moving_variance")
 
 
+TORCH, SLIM, KERAS = "resnetv2_18", "resnetv2_50", "resnet50_v1"
+COMMANDS = {
+    "convert": "zoo convert {model} {source} out.safetensors",
+    "verify": "zoo verify {model} {source}",
+    "predict": "zoo predict {model} cat.png --weights {source}",
+}
+
+
 @dataclass(frozen=True)
 class File:
-    """A file, and what somebody types who has it.
+    """A file, and what somebody does first who has it.
 
     Attributes:
-      name: of the file, or of a folder with files.
+      name: of the file or the folder; a checkpoint of TensorFlow's goes by what its files' names begin with.
       made_by: in words.
-      command: is given the file's name.
+      does: of `COMMANDS`.
+      model: whose weights they are.
       maker: of `WRITERS`.
+      part: of the file.
       stored: the type of the numbers in it.
       factor: what the numbers are multiplied with: an average is told from the weights beside it.
     """
 
     name: str
     made_by: str
-    command: str
+    does: str
+    model: str = TORCH
     maker: str = "torch"
+    part: str = ""
     stored: str = "float32"
     factor: int = 1
 
+    @property
+    def source(self) -> str:
+        return self.name + self.part
 
-TORCH, SLIM, KERAS = "resnetv2_18", "resnetv2_50", "resnet50_v1"
+    @property
+    def command(self) -> str:
+        return COMMANDS[self.does].format(model=self.model, source=self.source)
+
+
 FILES = (
-    File("resnetv2_18.pth", "torch: `torch.save(net.state_dict(), ...)`", f"zoo convert {TORCH} resnetv2_18.pth out.safetensors"),
-    File("resnetv2_18_2019.pth", "torch before 1.6, no zip archive", f"zoo verify {TORCH} resnetv2_18_2019.pth"),
-    File("whole_net.pt", "torch: `torch.save(net, ...)`, the whole object", f"zoo convert {TORCH} whole_net.pt out.safetensors"),
-    File("pytorch_model.bin", "torch, parameters in bfloat16", f"zoo convert {TORCH} pytorch_model.bin out.safetensors", stored="bfloat16"),
-    File("model_best.pth.tar", "PyTorch's ImageNet example, `DataParallel`", f"zoo convert {TORCH} model_best.pth.tar out.safetensors"),
-    File("checkpoint.pth", "torchvision's reference scripts, the averaged weights", f"zoo convert {TORCH} checkpoint.pth#model_ema out.safetensors", factor=2),
-    File("compiled.pt", "`torch.compile`, half precision", f"zoo verify {TORCH} compiled.pt", stored="float16"),
-    File("checkpoint-3.pth.tar", "timm's training script", f"zoo verify {TORCH} checkpoint-3.pth.tar"),
-    File("timm", "timm: `save_for_hf`, as its repositories on the hub", f"zoo predict {TORCH} cat.png --weights timm"),
-    File("sharded", "huggingface_hub, as transformers and accelerate: shards with an index", f"zoo convert {TORCH} sharded out.safetensors"),
-    File("epoch=0-step=1.ckpt", "Lightning: `trainer.save_checkpoint`", f"zoo convert {TORCH} epoch=0-step=1.ckpt out.safetensors", "lightning"),
-    File("resnet50.weights.h5", "Keras 3: `save_weights`", f"zoo convert {KERAS} resnet50.weights.h5 out.safetensors", "keras"),
-    File("resnet50.keras", "Keras 3: `save`", f"zoo predict {KERAS} cat.png --weights resnet50.keras", "keras"),
-    File("resnet50_tf_kernels.h5", "Keras 2: `save_weights`", f"zoo predict {KERAS} cat.png --weights resnet50_tf_kernels.h5", "tensorflow"),
-    File("resnet_v2_50.ckpt", "TF-slim, one file, before 2017", f"zoo convert {SLIM} resnet_v2_50.ckpt out.safetensors", "tensorflow"),
-    File("model.ckpt-30", "TF-slim: `.index` and `.data-00000-of-00001`", f"zoo verify {SLIM} model.ckpt-30", "tensorflow"),
-    File("ResNet-50-model.caffemodel", "Caffe", f"zoo predict {KERAS} cat.png --weights ResNet-50-model.caffemodel", "caffe"),
-)  # fmt: skip
+    File("resnetv2_18.pth", "torch: `torch.save(net.state_dict(), ...)`", "convert"),
+    File("resnetv2_18_2019.pth", "torch, in its format of before 1.6", "verify"),
+    File("whole_net.pt", "torch: `torch.save(net, ...)`, the whole object", "convert"),
+    File("pytorch_model.bin", "torch, parameters in bfloat16", "convert", stored="bfloat16"),
+    File("compiled.pt", "torch: `torch.compile`, half precision", "verify", stored="float16"),
+    File("model_best.pth.tar", "PyTorch's ImageNet example, with `DataParallel`", "convert"),
+    File("checkpoint.pth", "torchvision's training script, its average", "convert", part="#model_ema", factor=2),
+    File("checkpoint-3.pth.tar", "timm's training script: `CheckpointSaver`", "verify"),
+    File("timm", "timm: `save_for_hf`, as its repositories on the hub", "predict"),
+    File("sharded", "huggingface_hub: `save_torch_state_dict`, several files with an index", "convert"),
+    File("epoch=0-step=1.ckpt", "Lightning: `trainer.save_checkpoint`", "convert", maker="lightning"),
+    File("resnet50.weights.h5", "Keras 3: `save_weights`", "convert", KERAS, "keras"),
+    File("resnet50.keras", "Keras 3: `save`", "predict", KERAS, "keras"),
+    File("resnet50_tf_kernels.h5", "Keras 2: `save_weights`", "predict", KERAS, "tensorflow"),
+    File("resnet_v2_50.ckpt", "TensorFlow: TF-slim's variables, before 2017", "convert", SLIM, "tensorflow"),
+    File("model.ckpt-30", "TensorFlow: TF-slim's, `.index` and `.data-...`", "verify", SLIM, "tensorflow"),
+    File("ResNet-50-model.caffemodel", "protobuf: Caffe's messages", "predict", KERAS, "caffe"),
+)
 
 
 def format_table() -> str:
@@ -95,7 +115,9 @@ def make_torch_net(factor: int = 1):
     channels = tuple(TIMM_WIDTH * 2**stage for stage in range(len(DEPTHS)))
     net = timm.create_model(TORCH, layers=DEPTHS, channels=channels, stem_chs=TIMM_WIDTH, num_classes=CLASSES)
     state = {
-        key: tensor if key.endswith("num_batches_tracked") else factor * torch.from_numpy(value(key, tuple(tensor.shape)))
+        key: tensor
+        if key.endswith("num_batches_tracked")
+        else factor * torch.from_numpy(value(key, tuple(tensor.shape)))
         for key, tensor in net.state_dict().items()
     }
     net.load_state_dict(state, strict=True)
@@ -125,7 +147,7 @@ def write_torch(folder: Path) -> None:
     parallel = {"arch": TORCH, "state_dict": torch.nn.DataParallel(net).state_dict(), "best_acc1": torch.tensor(76.1)}
     torch.save(training | parallel, folder / "model_best.pth.tar")
     torch.save(training | {"model": state, "model_ema": average.state_dict()}, folder / "checkpoint.pth")
-    compiled = torch.compile(make_torch_net().half())
+    compiled = torch.compile(make_torch_net().half(), backend="eager")
     torch.save({"model_state_dict": compiled.state_dict(), "loss": 0.1}, folder / "compiled.pt")
     with tempfile.TemporaryDirectory() as run:  # it has the best and the last one too, as links
         saver = timm.utils.CheckpointSaver(net, optimizer, arguments, average.module, checkpoint_dir=run)
@@ -184,6 +206,7 @@ def make_keras_net(stack):
 
 
 def write_keras(folder: Path) -> None:
+    os.environ["KERAS_BACKEND"] = "jax"
     from keras.src.applications.resnet import stack_residual_blocks_v1
 
     net = make_keras_net(stack_residual_blocks_v1)
@@ -229,7 +252,7 @@ def write_tensorflow(folder: Path) -> None:
 
 
 def list_caffe_shapes() -> dict[str, tuple[int, ...]]:
-    """The arrays of ResNet-50-model.caffemodel by torch's words, of the first block of each stage, with fewer channels."""
+    """The arrays of Caffe's ResNet-50 by torch's words, of the first block of each stage, with fewer channels."""
     convolutions = {"conv1": (WIDTH, 3, 7, 7)}
     inputs = WIDTH
     for stage in range(2, 2 + len(DEPTHS)):

@@ -1,15 +1,13 @@
-"""Where the weights are in what people saved, and what stands before their names; with the command tried first."""
+"""Where the weights are in what people saved, and what stands before their names"""
 
 import json
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from flax.traverse_util import flatten_dict
 
 import zoo
 from tests.weights.test_state_dict import NAME, assert_equal_trees, state_dict_of
-from zoo.cli import main as cli
 from zoo.errors import UserError
 from zoo.weights import convert, read, verify
 from zoo.weights.checkpoints import choose_state_dict, find_parts
@@ -131,70 +129,6 @@ def test_a_part_of_what_has_none_is_refused(tmp_path):
         zoo.load(NAME, f"{tmp_path / 'w.npz'}#model_ema")
     safetensors.numpy.save_file(state_dict_of(), tmp_path / "run #2.safetensors")
     zoo.load(NAME, tmp_path / "run #2.safetensors")
-
-
-def write_ten(folder):
-    """Ten files, each as another tool leaves it, with the weights of `state_dict_of(NAME)`; averages are twice them."""
-    import argparse
-
-    import safetensors.torch
-    import torch
-
-    state = {k: torch.from_numpy(v) for k, v in state_dict_of().items()}
-    double = {k: 2 * v for k, v in state.items()}
-    training = {
-        "epoch": 90,
-        "arch": "x",
-        "best_acc1": torch.tensor(1.0),
-        "optimizer": {"state": {}, "param_groups": []},
-    }
-    arguments = argparse.Namespace(lr=0.1)
-    files = {
-        "imagenet example/model_best.pth.tar": training | {"state_dict": {f"module.{k}": v for k, v in state.items()}},
-        "torchvision references/checkpoint.pth": {
-            "model": state,
-            "model_ema": {"n_averaged": torch.tensor(9)} | {f"module.{k}": v for k, v in double.items()},
-            "args": arguments,
-        },
-        "timm/checkpoint-9.pth.tar": training | {"state_dict": state, "state_dict_ema": double, "args": arguments},
-        "lightning/epoch=9.ckpt": {
-            "state_dict": {f"model.{k}": v for k, v in state.items()},
-            "hyper_parameters": arguments,
-        },
-        "compiled/last.pt": {"model_state_dict": {f"_orig_mod.module.{k}": v for k, v in state.items()}, "loss": 0.1},
-        "a tutorial/cifar.pth": {"net": state, "acc": 93.0, "epoch": 1},
-        "transformers/pytorch_model.bin": {f"backbone.{k}": v for k, v in state.items()},
-        "float16/half.pth": {k: v.half() for k, v in state.items()},
-    }
-    for name, content in files.items():
-        (folder / name).parent.mkdir()
-        torch.save(content, folder / name)
-    torch.save(state, folder / "old.pth", _use_new_zipfile_serialization=False)
-    safetensors.torch.save_file(
-        {f"module.{k}": v.bfloat16() for k, v in state.items()},
-        folder / "bfloat16.safetensors",
-        {"format": "pt", "model": "my run 3"},
-    )
-    return [*(folder / name for name in files), folder / "old.pth", folder / "bfloat16.safetensors"]
-
-
-@pytest.mark.parity
-def test_ten_files_as_other_people_s_tools_write_them_load_with_the_first_command(tmp_path, capsys, monkeypatch):
-    paths = write_ten(tmp_path)
-    assert len(paths) == 10
-    expected = flatten_dict(zoo.from_torch(NAME, state_dict_of()))
-    monkeypatch.delattr("torch.load")
-    for path in paths:
-        assert cli.main(["convert", NAME, str(path), str(tmp_path / "out.safetensors")]) == 0
-        rough = 1e-2 if path.parent.name == "float16" or path.name.startswith("bfloat16") else 0
-        for key, leaf in flatten_dict(zoo.load(NAME, tmp_path / "out.safetensors")).items():
-            np.testing.assert_allclose(leaf, expected[key], rtol=rough, atol=1e-5 * rough)  # halves end at 6e-8
-    said = capsys.readouterr().out
-    assert "Its 'state_dict' was read. 'module.' was taken off its names." in said
-    assert "checkpoint.pth#model_ema is another." in said
-    for path, part in ((paths[1], "model_ema"), (paths[2], "state_dict_ema")):
-        for key, leaf in flatten_dict(zoo.load(NAME, f"{path}#{part}")).items():
-            np.testing.assert_array_equal(leaf, 2 * expected[key])
 
 
 @pytest.mark.parity

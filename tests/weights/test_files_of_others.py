@@ -1,25 +1,39 @@
-"""Files as other people's tools write them, each with the command that a user tries first; one table, that of the docs."""
+"""Files as other people's tools write them, with the command that a user tries first; one table, that of the docs."""
 
 import shlex
 import shutil
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from PIL import Image
 
 import zoo
 from tests.support import files_of_others
-from tests.support.files_of_others import DEPTHS, FILES, FOLDER, KERAS, SLIM, TIMM_WIDTH, TORCH, WIDTH, WRITERS, File, value
+from tests.support.files_of_others import (
+    CLASSES,
+    DEPTHS,
+    FILES,
+    FOLDER,
+    KERAS,
+    SLIM,
+    TIMM_WIDTH,
+    TORCH,
+    WIDTH,
+    WRITERS,
+    File,
+    value,
+)
 from tests.weights.test_state_dict import assert_equal_trees
 from zoo.cli import main as cli
 from zoo.models import registry
 from zoo.weights import caffe, keras, tf_slim
 from zoo.weights.inspection import find_image_shape, init_shapes
 from zoo.weights.key_maps import slots
+from zoo.weights.origins import KERAS as KERAS_S
 
 INSTALLED = ("torch", "keras")  # of the makers: with the [parity] extra
 PAGE = Path(__file__).parents[2] / "docs" / "coming_from_torch.md"
@@ -40,47 +54,50 @@ def tiny_nets(monkeypatch):
         table.cache_clear()
 
 
-def expected_of(file: File, name: str):
-    """The model and variables that are in a file, made without it."""
-    model = zoo.create(name, num_classes=files_of_others.CLASSES)
-    if file.maker in ("torch", "lightning"):
-        shapes = slots(init_shapes(model, find_image_shape(name)), zoo.weights.layouts(name)["timm"])
-        state = {key: file.factor * value(key, slot.torch_shape) for key, slot in shapes.items()}
-        state = {key: array.astype(jnp.dtype(file.stored)) for key, array in state.items()}
-        return model, zoo.from_torch(name, state, model=model)
-    if name == SLIM:
-        return tf_slim.from_tf_slim(name, {k: value(k, s) for k, s in files_of_others.list_slim_variables().items()})
+def make_expected(file: File):
+    """The model and the variables that are in a file, made without it."""
+    if file.maker == "tensorflow" and file.model == SLIM:
+        shapes = files_of_others.list_slim_variables()
+        return tf_slim.from_tf_slim(SLIM, {key: value(key, shape) for key, shape in shapes.items()})
+    origin = {"torch": None, "lightning": None, "caffe": caffe.CAFFE}.get(file.maker, KERAS_S)
+    make = origin.make_model if origin else zoo.create
+    model = make(file.model).clone(num_classes=CLASSES)
+    if origin is None:
+        found = slots(init_shapes(model, find_image_shape(file.model)), zoo.weights.layouts(file.model)["timm"])
+        arrays = {key: file.factor * value(key, slot.torch_shape) for key, slot in found.items()}
+        arrays = {key: array.astype(jnp.dtype(file.stored)) for key, array in arrays.items()}
+        return model, zoo.from_torch(file.model, arrays, model=model)
     if file.maker == "caffe":
-        arrays = {key: value(key, shape) for key, shape in files_of_others.list_caffe_shapes().items()}
-        origin = caffe.CAFFE
+        shapes = files_of_others.list_caffe_shapes()
     else:
-        leaves = {key: slot.shape for key, slot in keras.keras_slots(name).items()}
-        arrays = {key: value(key, (*shape[:-1], 3) if key.startswith("predictions") else shape) for key, shape in leaves.items()}
-        origin = zoo.weights.origins.KERAS
-    model = origin.make_model(name).clone(num_classes=files_of_others.CLASSES)
-    return model, zoo.from_torch(name, origin.name_as_ours(name, arrays), model=model, layout="zoo")
+        shapes = {key: slot.shape for key, slot in keras.keras_slots(file.model).items()}
+        shapes |= {key: (*shapes[key][:-1], CLASSES) for key in ("predictions/kernel", "predictions/bias")}
+    arrays = origin.name_as_ours(file.model, {key: value(key, shape) for key, shape in shapes.items()})
+    return model, zoo.from_torch(file.model, arrays, model=model, layout="zoo")
 
 
 def assert_loads(file: File, capsys) -> None:
     """Runs the command in a folder with the file, and looks at what it loaded."""
     Image.effect_noise((80, 60), 40).convert("RGB").save("cat.png")
-    program, command, name, *arguments = shlex.split(file.command)
+    program, *words = shlex.split(file.command)
     assert program == "zoo"
-    assert cli.main([command, name, *arguments]) == 0
-    printed = capsys.readouterr()
-    model, variables = expected_of(file, name)
-    source = arguments[1] if command == "convert" else arguments[-1]
-    found, loaded = zoo.pretrained(name, source)
+    assert cli.main(words) == 0
+    printed = capsys.readouterr().out
+    model, variables = make_expected(file)
+    source = "out.safetensors" if file.does == "convert" else file.source
+    found, loaded = zoo.pretrained(file.model, source)
     assert found == model
     assert_equal_trees(loaded, variables)
-    if command == "verify":
-        assert f"{source} holds the weights of {name} with 3 classes" in printed.out
-    elif command == "predict":
-        (best,) = zoo.predict(model, variables, ["cat.png"], zoo.weights.find_preprocessing(name, source))
-        lines = [f"{100 * probability:7.1f} %  {label}" for label, probability in best]
-        assert printed.out.splitlines() == ["cat.png", *lines]
+    if file.does == "predict":
+        (best,) = zoo.predict(model, variables, ["cat.png"], zoo.weights.find_preprocessing(file.model, source))
+        expected = [f"{100 * probability:7.1f} %  {label}" for label, probability in best]
+        assert printed.splitlines() == ["cat.png", *expected]
     else:
-        assert f"weights: {source}" in printed.out
+        said = {
+            "verify": f"{source} holds the weights of {file.model} with 3 classes: ",
+            "convert": f"weights: {source}",
+        }
+        assert said[file.does] in printed
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -89,12 +106,27 @@ def test_a_file_of_another_tool_loads_with_the_first_command(file, tmp_path, mon
     assert_loads(file, capsys)
 
 
+def test_what_of_a_checkpoint_was_read_and_what_was_taken_off_its_names_is_said(monkeypatch, capsys):
+    monkeypatch.chdir(FOLDER)
+    for name, said in {
+        "model_best.pth.tar": "Its 'state_dict' was read. 'module.' was taken off its names.",
+        "checkpoint.pth": "Its 'model' was read; checkpoint.pth#model_ema is another.",
+        "checkpoint-3.pth.tar": "Its 'state_dict' was read; checkpoint-3.pth.tar#state_dict_ema is another.",
+        "epoch=0-step=1.ckpt": "Its 'state_dict' was read. 'model.' was taken off its names.",
+        "compiled.pt": "Its 'model_state_dict' was read. '_orig_mod.' was taken off its names.",
+    }.items():
+        assert cli.main(["verify", TORCH, name]) == 0
+        assert capsys.readouterr().out.endswith(f"running statistics. {said}\n")
+
+
 @pytest.fixture(scope="module")
 def written_now(tmp_path_factory):
     """A folder with the files of the tools that are installed, written by them."""
     folder = tmp_path_factory.mktemp("files")
-    for maker in INSTALLED:
-        WRITERS[maker](folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tools' own deprecations
+        for maker in INSTALLED:
+            WRITERS[maker](folder)
     return folder
 
 

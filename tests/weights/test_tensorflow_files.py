@@ -66,10 +66,11 @@ def test_a_damaged_byte_is_an_error_or_belongs_to_nothing_that_is_read(name, fil
     whole, unnoticed = read(FOLDER / name), []
     for path, position in damaged(name, file):
         try:
-            assert_equal_arrays(read(path), whole)
-            unnoticed.append(position)
-        except UserError as error:
-            assert UNREAD in str(error)
+            found = read(path)
+        except UserError:
+            continue
+        assert_equal_arrays(found, whole)
+        unnoticed.append(position)
     size = (FOLDER / file).stat().st_size
     if file == DATA:  # its last eight bytes are the counter of steps
         assert unnoticed == list(range(size - 8, size))

@@ -41,7 +41,7 @@ def compute_crc32c(content: bytes | memoryview) -> int:
 
 
 def is_intact(content: bytes | memoryview, stored: bytes | memoryview) -> bool:
-    """Whether the four bytes that LevelDB stores are the checksum of what was written: turned by 15 bits, and masked."""
+    """Whether the four bytes that LevelDB stores are the checksum of the content, turned by 15 bits and masked."""
     crc = compute_crc32c(content)
     turned = crc >> 15 | crc << 17
     return (turned + MASK) & 0xFFFFFFFF == int.from_bytes(stored, "little")

@@ -2,8 +2,8 @@
 
 Both are tables of LevelDB's: blocks of sorted keys, each without what it shares with the one before, an index of the
 blocks, and at the end a footer that says where the index is. In the older format the table has the numbers themselves,
-in the newer one it says where in `model.ckpt.data-00000-of-00001` they are. Blocks and numbers have checksums, which are
-compared with what is there.
+in the newer one it says where in `model.ckpt.data-00000-of-00001` they are. Blocks and numbers have checksums,
+which are compared with what is there.
 (https://github.com/google/leveldb/blob/main/doc/table_format.md; tensor_bundle.proto, saved_tensor_slice.proto)
 """
 
