@@ -38,7 +38,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
 
 LONGEST = "tests/models/test_proof.py::test_training"
-MUCH, GROWN = 1e9, 50e6  # bytes that a process may keep from test to test, and by which one test may make it grow
+MUCH, MORE = 0.9e9, 250e6  # bytes that a process may keep from test to test; and beyond `least`
+least = 0.0  # bytes that it kept when programs were dropped: to drop them at once again would free none
 libc = ctypes.CDLL(None)
 peaks: dict[str, int] = {}  # of each worker, in bytes
 
@@ -69,15 +70,17 @@ def resident() -> int:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol():
-    """Drops compiled programs after a large net, and when many have gathered: small ones are used again."""
-    limit = min(MUCH, resident() + GROWN)
+    """Drops compiled programs when many have gathered: until then they are used again."""
+    global least
     answer = yield
+    limit = max(MUCH, least + MORE)
     if resident() > limit:
         trim()
     if resident() > limit:
         jax.clear_caches()
         gc.collect()
         trim()
+        least = resident()
     return answer
 
 

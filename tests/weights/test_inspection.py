@@ -14,7 +14,7 @@ from zoo import weights
 from zoo.errors import UserError
 from zoo.models import registry
 from zoo.weights import convert, verify
-from zoo.weights.inspection import find_shapes
+from zoo.weights.inspection import find_image_shape, find_shapes, init_shapes
 
 
 def variables_of(name, image_shape, **fields):
@@ -120,8 +120,7 @@ def find_twins_in_the_registry() -> list[set[str]]:
     for name in registry.list_models():
         row = registry.variant(name)
         if sizes.count(row.params) > 1:
-            image = jnp.zeros((1, row.image_size, row.image_size, row.channels))
-            shapes = jax.eval_shape(partial(zoo.create(name).init, train=False), jax.random.key(0), image)
+            shapes = init_shapes(zoo.create(name), find_image_shape(name))
             for layout in weights.layouts(name).values():
                 tensors = {key: slot.torch_shape for key, slot in weights.slots(shapes, layout).items()}
                 groups.setdefault(frozenset(tensors.items()), set()).add(name)

@@ -15,6 +15,7 @@ import zoo
 from tests.support import oracle
 from zoo import weights
 from zoo.models.layout import Layout
+from zoo.weights.inspection import init_shapes
 
 NAME = "resnet20"
 IMAGES = np.random.RandomState(0).standard_normal((2, 16, 16, 3)).astype(np.float32)
@@ -22,8 +23,7 @@ IMAGES = np.random.RandomState(0).standard_normal((2, 16, 16, 3)).astype(np.floa
 
 def state_dict_of(name: str = NAME, image_shape=(32, 32, 3), **fields) -> dict[str, np.ndarray]:
     """A state dict in torch's naming, all tensors different."""
-    init = partial(zoo.create(name, **fields).init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+    shapes = init_shapes(zoo.create(name, **fields), image_shape)
     found = weights.slots(shapes, next(iter(weights.layouts(name).values())))
     return {key: oracle.tensor(key, slot.torch_shape) for key, slot in found.items()}
 

@@ -1,7 +1,6 @@
 """What the names, shapes and numbers of arrays tell about the net that they belong to."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -27,9 +26,12 @@ def init(model: Net, image_shape: Shape, key: jax.Array) -> dict[str, Any]:
     return dict(model.init(key, jnp.zeros((1, *image_shape)), train=False))
 
 
+_jitted_init = jax.jit(init, static_argnums=(0, 1))  # which traces a net once, though a file is held to it many times
+
+
 def init_shapes(model: Net, image_shape: Shape) -> dict[str, Any]:
     """The variables' shapes and types."""
-    return jax.eval_shape(partial(init, model, image_shape), jax.random.key(0))
+    return _jitted_init.eval_shape(model, tuple(image_shape), jax.random.key(0))
 
 
 def find_image_shape(name: str, channels: int | None = None) -> Shape:
