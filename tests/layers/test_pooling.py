@@ -38,7 +38,8 @@ SIZES = [(7, 7), (8, 5), (14, 9), (6, 10)]
 def test_max_pool_equals_the_slow_one(size, window, stride, padding, ceil):
     x = rng.normal(-5, 1, (2, *size, 3)).astype(np.float32)
     expected = slow_pool(x, window, stride, padding, ceil, lambda part, _: part.max((0, 1)))
-    np.testing.assert_array_equal(max_pool(jnp.asarray(x), window, stride, padding, ceil=ceil), expected)
+    ours = jax.jit(lambda x: max_pool(x, window, stride, padding, ceil=ceil))
+    np.testing.assert_array_equal(ours(x), expected)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -74,10 +75,14 @@ TORCH_S_GRADIENTS = [  # of max_pool2d on a CPU (torch 2.13.0) for the cotangent
 @pytest.mark.parametrize(("x", "pool", "expected"), TORCH_S_GRADIENTS)
 def test_gradient_of_max_pool_where_nothing_is_largest_goes_where_torch_s_goes(x, pool, expected):
     window, stride, padding, ceil = pool
-    x = jnp.asarray(x, jnp.float32).reshape(1, *np.shape(x), 1)
-    y, back = jax.vjp(lambda x: max_pool(x, window, stride, padding, ceil=ceil), x)
+
+    @jax.jit
+    def pull_back(x):
+        y, back = jax.vjp(lambda x: max_pool(x, window, stride, padding, ceil=ceil), x)
+        return y, *back(jnp.arange(1.0, 1 + y.size).reshape(y.shape))
+
+    y, dx = pull_back(np.array(x, np.float32).reshape(1, *np.shape(x), 1))
     assert not np.isfinite(y).any()
-    (dx,) = back(jnp.arange(1.0, 1 + y.size).reshape(y.shape))
     np.testing.assert_array_equal(dx[0, ..., 0], expected)
 
 
@@ -91,8 +96,8 @@ def test_avg_pool_equals_the_slow_one(size, window, stride, padding, include):
         return part.sum((0, 1)) / (pixels if include else part.shape[0] * part.shape[1])
 
     expected = slow_pool(x, window, stride, padding, False, mean)
-    ours = avg_pool(jnp.asarray(x), window, stride, padding, count_include_pad=include)
-    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+    ours = jax.jit(lambda x: avg_pool(x, window, stride, padding, count_include_pad=include))
+    np.testing.assert_allclose(ours(x), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(7, 7), (14, 9), (3, 5), (1, 1)])
@@ -105,7 +110,8 @@ def test_adaptive_avg_pool_is_the_mean_of_torch_s_windows(size, out):
         return image[i * h // p : -(-(i + 1) * h // p), j * w // q : -(-(j + 1) * w // q)].mean((0, 1))
 
     expected = np.array([[[value(image, i, j) for j in range(q)] for i in range(p)] for image in x])
-    np.testing.assert_allclose(adaptive_avg_pool(jnp.asarray(x), out), expected, rtol=1e-4, atol=1e-6)
+    ours = jax.jit(lambda x: adaptive_avg_pool(x, out))
+    np.testing.assert_allclose(ours(x), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parity
