@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -17,6 +16,7 @@ import pytest
 from PIL import Image
 
 import zoo
+from tests.support.nets import draw_variables
 from zoo import data, plots
 from zoo.cli import main as cli
 from zoo.cli import runs
@@ -271,7 +271,7 @@ def test_predict_without_a_picture_is_one_line(run, capsys):
 def test_weights_are_converted_verified_and_put_to_work(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model = zoo.create("resnet20")
-    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    variables = draw_variables(model, (32, 32, 3))
     zoo.save("ours.safetensors", variables, name="resnet20")
     theirs, picture, names = Path("theirs.safetensors"), Path("grey.png"), Path("names.txt")
     Image.new("RGB", (40, 50), "grey").save(picture)
@@ -308,7 +308,7 @@ def test_published_weights_answer_in_imagenet_s_names_without_being_asked(tmp_pa
 
 def test_weights_for_other_classes_are_verified_converted_and_put_to_work_without_being_told(tmp_path, capsys):
     model, ours, theirs = zoo.create("lenet5", num_classes=4), tmp_path / "ours.safetensors", tmp_path / "t.safetensors"
-    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
+    variables = draw_variables(model, (32, 32, 1))
     zoo.save(ours, variables, name="lenet5", model=model)
     grey = '{"size": 32, "mean": [0.5], "std": [0.5]}'
     words = ("lenet5", ours, theirs, "--layout", "torchvision", "--preprocessing", grey)
@@ -421,8 +421,7 @@ def test_a_phone_picture_is_turned_upright_for_runs_and_for_models(run, tmp_path
     exif[274] = 3  # upside down
     Image.fromarray(digit).save(tmp_path / "upright.png")
     Image.fromarray(np.ascontiguousarray(digit[::-1, ::-1])).save(tmp_path / "phone.png", exif=exif)
-    init = jax.jit(partial(zoo.create("mlp").init, train=False))
-    variables, weights = init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))), tmp_path / "mlp.safetensors"
+    variables, weights = draw_variables(zoo.create("mlp"), (32, 32, 3)), tmp_path / "mlp.safetensors"
     zoo.save(weights, variables, name="mlp", metadata={"preprocessing": '{"size": 32}'})
     for words in ((run,), ("mlp", "--weights", weights)):
         code, out, _ = call(capsys, "predict", words[0], tmp_path / "upright.png", tmp_path / "phone.png", *words[1:])

@@ -1,11 +1,11 @@
 """`zoo export`: a run or a model becomes a file that other programs read."""
 
-import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
 
 import zoo
+from tests.support.nets import draw_variables
 from zoo.cli import main as cli
 from zoo.data.preprocessing import format_preprocessing
 from zoo.training import RunFolder, RunRecord, TrainConfig, loop
@@ -45,7 +45,7 @@ def test_a_run_is_exported_with_its_preprocessing(run, tmp_path, capsys):
 
 def test_a_model_is_exported_with_weights_of_a_file(tmp_path, capsys):
     model = zoo.create("lenet5_relu", num_classes=10)
-    variables = model.init(jax.random.key(0), np.zeros((1, 32, 32, 1), np.float32), train=False)
+    variables = draw_variables(model, (32, 32, 1))
     preprocessing = zoo.data.Preprocessing(32, None, mean=(0.5,), std=(0.5,))
     notes = {"preprocessing": format_preprocessing(preprocessing)}
     zoo.save(tmp_path / "w.safetensors", variables, name="lenet5_relu", metadata=notes)

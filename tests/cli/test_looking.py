@@ -5,9 +5,7 @@ import io
 import json
 import re
 from dataclasses import replace
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 import zoo
+from tests.support.nets import draw_variables
 from zoo import data, plots
 from zoo.cli import looking
 from zoo.cli import main as cli
@@ -187,8 +186,8 @@ def test_explain_draws_the_top_classes_at_an_endpoint_and_names_them(run, pictur
 def weights(tmp_path_factory):
     """A file of a net for ten classes, and what it takes."""
     model, path = zoo.create("resnet20"), tmp_path_factory.mktemp("weights") / "w.safetensors"
-    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    zoo.save(path, variables, name="resnet20", metadata={"preprocessing": '{"size": 32, "crop": null}'})
+    variables, metadata = draw_variables(model, (32, 32, 3)), {"preprocessing": '{"size": 32, "crop": null}'}
+    zoo.save(path, variables, name="resnet20", metadata=metadata)
     return path
 
 

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import pytest
 
 import zoo
+from tests.support.nets import draw_variables
 from zoo.cli import main as cli
 from zoo.training import RunFolder, list_recipes, read_recipe
 from zoo.training.recipe_files import show_recipe
@@ -39,7 +39,7 @@ def test_flags_override_the_recipe_also_with_the_value_of_a_default_and_the_run_
 def test_a_run_from_weights_names_its_new_head_and_finds_them_again(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model = zoo.create("mlp", num_classes=4)
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False)
+    variables = draw_variables(model, (8, 8, 1))
     zoo.save("donor.safetensors", variables, name="mlp", model=model)
     words = ("train", "mlp", "--weights", "donor.safetensors", "--freeze", "fc1", "--epochs", 1, "--out", "run")
     code, _, err = call(capsys, *words)
