@@ -1,6 +1,7 @@
 """What the names, shapes and numbers of arrays tell about the net that they belong to."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ _jitted_init = jax.jit(init, static_argnums=(0, 1))  # which traces a net once, 
 
 
 def init_shapes(model: Net, image_shape: Shape) -> dict[str, Any]:
-    """The variables' shapes and types."""
+    """The variables' shapes and types. A net that was traced before is not called again: nothing can listen to it."""
     return _jitted_init.eval_shape(model, tuple(image_shape), jax.random.key(0))
 
 
@@ -85,7 +86,7 @@ def find_lacking_top(name: str, state_dict: Mapping[str, Any], model: Net) -> tu
         return call()
 
     with intercept_calls((Linear,), note):
-        expected = init_shapes(model, find_image_shape(name))
+        expected = jax.eval_shape(partial(init, model, find_image_shape(name)), jax.random.key(0))
     arrays, layout = recognise_arrays(name, expected, state_dict)
     wanted = slots(expected, layout)
     lacking = dict.fromkeys(slot.module for k, slot in wanted.items() if k not in arrays)
