@@ -31,18 +31,34 @@ def traced(name: str, size: int | None = None, **fields):
 
 
 published = cache(traced)
+FLAT = ("mlp", "convnet", "convnet_bn", "lenet5", "lenet5_relu")  # a layer sees the whole map and grows with it
+MORE = 32  # a multiple of every stride: maps grow by exactly MORE / stride
+
+
+@cache
+def summarised(name: str, more: int = 0, classes: int = 0):
+    """Layers and endpoints for an image of the row's own size: a deep net takes seconds, whoever looks at it."""
+    model, row = zoo.create(name), zoo.variant(name)
+    shape = (row.image_size + more, row.image_size + more, row.channels)
+    return summary.summarise(model.clone(num_classes=model.num_classes + classes), shape, tuple(row.endpoints))
 
 
 @every_model
 def test_model_has_the_published_number_of_parameters(name):
-    assert sum(leaf.size for leaf in jax.tree.leaves(published(name)[2]["params"])) == zoo.variant(name).params
+    assert sum(layer.params for layer in summarised(name)[0]) == zoo.variant(name).params
+
+
+@every_class
+def test_a_summary_counts_the_parameters_that_init_makes(name):
+    made = flatten_dict(published(name)[2]["params"])
+    counted = {layer.path: layer.params for layer in summarised(name)[0]}
+    assert counted.keys() == {"/".join(path[:-1]) for path in made}
+    assert sum(counted.values()) == sum(leaf.size for leaf in made.values())
 
 
 @every_model
 def test_model_has_the_published_number_of_multiply_adds(name):
-    row = zoo.variant(name)
-    layers = summary.layers(zoo.create(name), (row.image_size, row.image_size, row.channels))
-    assert sum(layer.macs for layer in layers if not layer.auxiliary) == row.macs
+    assert sum(layer.macs for layer in summarised(name)[0] if not layer.auxiliary) == zoo.variant(name).macs
 
 
 @pytest.mark.parametrize(("name", "traces"), [("resnet20", 1), ("googlenet", 2)], ids=["plain", "auxiliary heads"])
@@ -57,13 +73,9 @@ def test_a_summary_traces_a_net_once_and_without_its_auxiliary_heads(name, trace
 
 @every_model
 def test_endpoints_have_the_row_s_strides_and_channels(name):
-    row, more = zoo.variant(name), 32  # a multiple of every stride: maps grow by exactly more / stride
-    (_, ends, _), (_, wider, _) = published(name), traced(name, row.image_size + more)
+    row, ends, wider = zoo.variant(name), summarised(name)[1], summarised(name, MORE, 1)[1]
     found = {
-        end: (
-            (more // (wider[end].shape[1] - ends[end].shape[1]) if ends[end].ndim == 4 else 0),
-            ends[end].shape[-1],
-        )
+        end: (MORE // (wider[end][0] - ends[end][0]) if len(ends[end]) == 3 else 0, ends[end][-1])
         for end in row.endpoints
     }
     assert found == dict(row.endpoints)
@@ -72,11 +84,12 @@ def test_endpoints_have_the_row_s_strides_and_channels(name):
 
 @every_model
 def test_heads_are_the_layers_whose_shape_depends_on_the_number_of_classes(name):
-    row, classes = zoo.variant(name), zoo.create(name).num_classes
-    one, other = (flatten_dict(v["params"]) for v in (published(name)[2], traced(name, num_classes=classes + 1)[2]))
+    row, larger = zoo.variant(name), 0 if name in FLAT else MORE
+    one, other = (
+        {layer.path: layer.params for layer in found[0]} for found in (summarised(name), summarised(name, larger, 1))
+    )
     assert set(one) == set(other)
-    changed = {"/".join(path[:-1]) for path, leaf in one.items() if leaf.shape != other[path].shape}
-    assert sorted(changed) == sorted(row.heads)
+    assert sorted(path for path in one if one[path] != other[path]) == sorted(row.heads)
     assert row.aux_heads.keys() == row.aux_weights.keys()
 
 

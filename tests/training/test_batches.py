@@ -165,7 +165,8 @@ def test_a_model_that_returns_maps_is_refused(batch):
 @pytest.mark.parametrize("param_dtype", [jnp.float32, jnp.bfloat16])
 def test_a_step_in_bfloat16_makes_no_promotion_that_strict_rules_forbid(param_dtype):
     """The suite runs under them; the loss is that of the float32 net up to bfloat16's eight bits."""
-    model = zoo.create("convnet_bn", num_classes=3, dtype=jnp.bfloat16, param_dtype=param_dtype)
+    sizes = {"b": 1, "c": 1, "width": 8, "dense_width": 16}
+    model = zoo.create("convnet_bn", num_classes=3, dtype=jnp.bfloat16, param_dtype=param_dtype, **sizes)
     image = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
     batch = {"image": image, "label": np.array([0, 1, 2, 0]), "mask": np.array([True] * 3 + [False])}
     losses, variables = [], draw_variables(model, (8, 8, 1))

@@ -4,12 +4,12 @@ import json
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import zoo
 from tests.support.hub import make_repository
+from tests.support.nets import draw_variables
 from zoo import data
 from zoo.data.preprocessing import format_preprocessing
 from zoo.errors import UserError
@@ -25,7 +25,7 @@ def donor(tmp_path_factory):
     """Weights for seven classes of grey images, and their variables."""
     path = tmp_path_factory.mktemp("donor") / "donor.safetensors"
     model = zoo.create("convnet_bn", num_classes=7)
-    variables = jax.jit(lambda key: model.init(key, jnp.zeros((1, 10, 10, 1)), train=False))(jax.random.key(5))
+    variables = draw_variables(model, (10, 10, 1))
     metadata = {"preprocessing": format_preprocessing(SEEN)}
     zoo.save(path, variables, name="convnet_bn", model=model, metadata=metadata)
     return path, variables
@@ -75,7 +75,7 @@ def test_a_run_from_weights_is_resumed_without_them(donor, tmp_path):
 
 def test_weights_of_as_many_classes_keep_their_head(tmp_path):
     model = zoo.create("mlp")
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False)
+    variables = draw_variables(model, (8, 8, 1))
     noted = data.Preprocessing((8, 8), None, (0.3,), (0.4,))
     path = tmp_path / "mlp.safetensors"
     zoo.save(path, variables, name="mlp", metadata={"preprocessing": format_preprocessing(noted)})
@@ -88,7 +88,7 @@ def test_grey_images_are_prepared_as_a_repository_of_coloured_weights_says(tmp_p
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     repository, model = make_repository(tmp_path, "org/name"), zoo.create("convnet_bn", num_classes=7)
-    variables = jax.jit(lambda key: model.init(key, jnp.zeros((1, 12, 12, 3)), train=False))(jax.random.key(5))
+    variables = draw_variables(model, (12, 12, 3))
     zoo.save(repository / "model.safetensors", variables, name="convnet_bn", model=model, layout="torchvision")
     said = {"input_size": [3, 12, 12], "interpolation": "bicubic", "crop_pct": 0.9}
     said |= {"mean": [0.1, 0.2, 0.6], "std": [0.2, 0.3, 0.4]}
