@@ -27,8 +27,6 @@ CLASSES = 3
 DEPTHS, WIDTH, TIMM_WIDTH = (1, 1), 2, 8  # blocks of each stage, channels of the first one; timm wants multiples of 8
 SHRUNK = 64 // WIDTH  # times fewer channels
 POSITIVE = ("running_var", "moving_variance")
-
-
 TORCH, SLIM, KERAS = "resnetv2_18", "resnetv2_50", "resnet50_v1"
 COMMANDS = {
     "convert": "zoo convert {model} {source} out.safetensors",
@@ -114,13 +112,10 @@ def make_torch_net(factor: int = 1):
 
     channels = tuple(TIMM_WIDTH * 2**stage for stage in range(len(DEPTHS)))
     net = timm.create_model(TORCH, layers=DEPTHS, channels=channels, stem_chs=TIMM_WIDTH, num_classes=CLASSES)
-    state = {
-        key: tensor
-        if key.endswith("num_batches_tracked")
-        else factor * torch.from_numpy(value(key, tuple(tensor.shape)))
-        for key, tensor in net.state_dict().items()
-    }
-    net.load_state_dict(state, strict=True)
+    with torch.no_grad():
+        for key, tensor in net.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.copy_(factor * torch.from_numpy(value(key, tuple(tensor.shape))))
     return net
 
 
