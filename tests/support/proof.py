@@ -55,6 +55,7 @@ ALEXNET = {"pool1": "features.2", "pool2": "features.5", "pool5": "features.12",
 SQUEEZENET = {"stem": "features.1", "fires3": "features", "features": ""}
 VGG = {"pool5": "features", "features": "classifier.4"}
 GOOGLENET = {"stem": "maxpool2", "features": "avgpool"}
+XCEPTION = {"stem": "act2", "middle": "block11", "exit": "block12", "features": "global_pool"}
 MOBILENET_V1 = {"stem": "bn1", "features": "global_pool"} | {f"stage{i}": f"blocks.{i - 1}" for i in range(1, 6)}
 MOBILENET_V2 = {"stem": "features.0", "features": ""} | {
     f"stage{i}": f"features.{n}" for i, n in enumerate((1, 3, 6, 10, 13, 16, 17), 1)
@@ -101,6 +102,7 @@ PROOFS = [
     Proof("torchvision/resnext50_32x4d", "resnext50_32x4d", features=RESNET, train=True),
     Proof("torchvision/resnext101_32x8d", "resnext101_32x8d", features=RESNET),
     Proof("torchvision/wide_resnet50_2", "wide_resnet50_2", features=RESNET),
+    Proof("timm/legacy_xception", "xception", "timm", features=XCEPTION),
     Proof("timm/mobilenetv1_100", "mobilenet_v1", "timm", features=MOBILENET_V1, train=True, evaluate=False),
     Proof("torchvision/mobilenet_v2", "mobilenet_v2", features=MOBILENET_V2, train=True, evaluate=False),
     Proof("torchvision/inception_v3", "inception_v3", features=INCEPTION_V3, train=True),

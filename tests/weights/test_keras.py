@@ -59,6 +59,7 @@ def test_the_key_map_is_keras_s_table_of_layers(name):
         "inception_resnet_v2",
         "mobilenet_v1",
         "mobilenet_v2",
+        "xception",
     ],
 )
 def test_the_model_has_as_many_parameters_as_keras_s(name):
@@ -69,7 +70,7 @@ def test_the_model_has_as_many_parameters_as_keras_s(name):
 
 @pytest.mark.parametrize(
     ("name", "bgr"),
-    [("inception_v3", True), ("resnet50_v1", None), ("mobilenet_v1", None), ("mobilenet_v2", None)],
+    [("inception_v3", True), ("resnet50_v1", None), ("mobilenet_v1", None), ("mobilenet_v2", None), ("xception", None)],
 )
 def test_to_keras_gives_what_from_keras_took(name, bgr):
     arrays = arrays_of(name, 10)

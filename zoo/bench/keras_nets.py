@@ -27,6 +27,7 @@ NETS = {  # ours: theirs, and how that departs
     **{f"vgg{depth}": (f"VGG{depth}", VGG) for depth in (16, 19)},
     "inception_v3": ("InceptionV3", HEADLESS),
     "inception_resnet_v2": ("InceptionResNetV2", ""),
+    "xception": ("Xception", ""),
     "mobilenet_v1": ("MobileNet", ""),
     "mobilenet_v2": ("MobileNetV2", ""),
 }

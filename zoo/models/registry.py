@@ -24,6 +24,7 @@ from zoo.models import (
     resnet_v2,
     squeezenet,
     vgg,
+    xception,
 )
 from zoo.models.net import Net
 from zoo.models.variants import Variant
@@ -44,6 +45,7 @@ FAMILIES = (
     squeezenet,
     mobilenet_v1,
     mobilenet_v2,
+    xception,
 )
 
 _ROWS: dict[str, tuple[ModuleType, Variant]] = {

@@ -26,7 +26,7 @@ from zoo.layers import Conv, Linear
 from zoo.layers.interception import intercept_calls, path_of
 from zoo.models import registry
 from zoo.models.net import Net
-from zoo.models.residual import pool_as_keras
+from zoo.models.residual import pool_as_keras, pool_as_tensorflow
 from zoo.models.resnet import Bottleneck
 from zoo.models.resnet_v2 import Bottleneck as PreactivatedBottleneck
 from zoo.models.separable import pad_after, pad_as_tensorflow
@@ -101,6 +101,7 @@ APPLICATIONS = {
     "inception_resnet_v2": Application(
         "InceptionResNetV2", keras_names.name_inception_resnet_v2, TF, {"use_scale": False}
     ),
+    "xception": Application("Xception", keras_names.name_xception, TF, {"epsilon": 1e-3, "pool": pool_as_tensorflow}),
     "mobilenet_v1": Application(
         "MobileNet",
         keras_names.name_mobilenet_v1,

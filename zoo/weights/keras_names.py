@@ -84,6 +84,28 @@ def name_mobilenet_v1(path: str) -> str:
     return ends.get(path) or re.sub(r"^blocks_(\d)_(\d)/(\w+)$", count, path)
 
 
+def name_xception(path: str) -> str | None:
+    """The stem is Keras's first block; a separable convolution is one layer, and projections are numbered."""
+    if path.endswith(("skip", "skipbn")):
+        return None
+    names = {"fc": "predictions"}
+    for number in (1, 2):
+        names |= {f"conv{number}": f"block1_conv{number}", f"bn{number}": f"block1_conv{number}_bn"}
+        names |= {f"bn{number + 2}": f"block14_sepconv{number}_bn"}
+    if path in names:
+        return names[path]
+    layer, _, part = path.rpartition("/")
+    if found := re.fullmatch(r"block(\d+)/rep_(\d+)(/\w+)?", path):
+        number, first = int(found[1]), found[1] == "1"
+        convolution = (int(found[2]) - (not first)) // 3 + 1
+        layer = f"block{number + 1}_sepconv{convolution}"
+        if not found[3]:
+            return f"{layer}_bn"
+    else:
+        layer = f"block14_sepconv{int(layer.removeprefix('conv')) - 2}"
+    return f"{layer}/{'depthwise' if part == 'conv1' else 'pointwise'}_kernel"
+
+
 def name_mobilenet_v2(path: str) -> str:
     """A block's number is one less; the first has no expansion, and the word for it in its name."""
     ends = {

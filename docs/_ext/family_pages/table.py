@@ -20,6 +20,7 @@ from zoo.models import (
     resnet_v2,
     squeezenet,
     vgg,
+    xception,
 )
 
 from .tracing import Node, trace
@@ -307,6 +308,18 @@ FAMILIES = (
         (
             block("mobilenet_v2", "features_2", caption="A block that halves the map"),
             block("mobilenet_v2", "features_3", caption="A block that keeps the shape: its shortcut joins narrow maps"),
+        ),
+    ),
+    Family(
+        "xception",
+        "Xception",
+        xception,
+        "An Inception with as many branches as channels: a 3×3 in each channel alone and a 1×1 between channels, in "
+        "blocks with shortcuts. More accurate than Inception v3 with as many parameters, the paper finds.",
+        "xception",
+        (
+            block("xception", "block2", caption="A block of the entry flow, which halves the map"),
+            block("xception", "block4", caption="A block of the middle flow"),
         ),
     ),
 )
