@@ -17,6 +17,8 @@ from tests.weights.test_state_dict import assert_equal_trees, state_dict_of
 from zoo import weights
 
 NAME = "convnet_bn"
+SIZES = {"b": 1, "width": 8, "dense_width": 16}  # a stage or a channel more would only be slower
+MODEL = zoo.create(NAME, **SIZES)
 SHAPE = (8, 8, 3)
 IMAGES = np.random.RandomState(0).standard_normal((4, *SHAPE)).astype(np.float32)
 LABELS = np.array([0, 1, 2, 3])
@@ -24,7 +26,7 @@ LABELS = np.array([0, 1, 2, 3])
 
 @pytest.fixture(scope="module")
 def variables():
-    return weights.from_torch(NAME, state_dict_of(NAME, SHAPE), image_shape=SHAPE)
+    return weights.from_torch(NAME, state_dict_of(NAME, SHAPE, **SIZES), model=MODEL, image_shape=SHAPE)
 
 
 def cross_entropy(logits):
@@ -38,8 +40,7 @@ def pure(module: nnx.Module) -> dict:
 
 
 def test_nnx_trains_one_step_like_linen_and_updates_the_statistics():
-    model = zoo.create(NAME)
-    bridged = nnx.bridge.ToNNX(model, rngs=nnx.Rngs(0)).lazy_init(IMAGES, train=False)
+    bridged = nnx.bridge.ToNNX(MODEL, rngs=nnx.Rngs(0)).lazy_init(IMAGES, train=False)
     optimizer = nnx.Optimizer(bridged, optax.sgd(0.1), wrt=nnx.Param)
     before = pure(bridged)
 
@@ -56,7 +57,7 @@ def test_nnx_trains_one_step_like_linen_and_updates_the_statistics():
     def linen_step(variables):
         def loss_of(params):
             variables = {**before, "params": params}
-            logits, updates = model.apply(variables, IMAGES, train=True, mutable=["batch_stats"])
+            logits, updates = MODEL.apply(variables, IMAGES, train=True, mutable=["batch_stats"])
             return cross_entropy(logits), updates
 
         (loss, updates), grads = jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
@@ -72,14 +73,14 @@ def test_nnx_trains_one_step_like_linen_and_updates_the_statistics():
 
 
 def test_the_shapes_of_a_net_cost_nothing(variables):
-    init = partial(zoo.create(NAME).init, train=False)
+    init = partial(MODEL.init, train=False)
     shapes = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct((1, *SHAPE), jnp.float32))
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, shapes)
 
 
 def test_tabulate_shows_every_layer_and_all_parameters(variables):
     wide = {"width": 200, "force_terminal": False}
-    table = nn.tabulate(zoo.create(NAME), jax.random.key(0), console_kwargs=wide)(IMAGES, train=False)
+    table = nn.tabulate(MODEL, jax.random.key(0), console_kwargs=wide)(IMAGES, train=False)
     for layer in variables["params"]:
         assert layer in table
     total = sum(leaf.size for leaf in jax.tree.leaves(variables))
@@ -87,7 +88,7 @@ def test_tabulate_shows_every_layer_and_all_parameters(variables):
 
 
 def test_an_exported_net_gives_the_same_logits_for_any_batch(variables):
-    apply = jax.jit(partial(zoo.create(NAME).apply, train=False))
+    apply = jax.jit(partial(MODEL.apply, train=False))
     (batch,) = jax.export.symbolic_shape("batch")
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
     exported = jax.export.export(apply)(shapes, jax.ShapeDtypeStruct((batch, *SHAPE), jnp.float32))
@@ -156,10 +157,10 @@ def test_orbax_gives_back_parameters_and_statistics(tmp_path, variables):
 
 
 def test_bfloat16_computes_in_halves_and_keeps_parameters_and_statistics_whole(variables):
-    model = zoo.create(NAME, dtype=jnp.bfloat16)
+    model = MODEL.clone(dtype=jnp.bfloat16)
     apply = partial(model.apply, train=True, mutable=["batch_stats"])
     logits, updates = jax.jit(apply)(variables, IMAGES)
-    expected, whole = jax.jit(partial(zoo.create(NAME).apply, train=True, mutable=["batch_stats"]))(variables, IMAGES)
+    expected, whole = jax.jit(partial(MODEL.apply, train=True, mutable=["batch_stats"]))(variables, IMAGES)
     assert logits.dtype == jnp.bfloat16
     assert {leaf.dtype.name for leaf in jax.tree.leaves(updates)} == {"float32"}
     np.testing.assert_allclose(logits.astype(jnp.float32), expected, atol=0.05 * np.std(expected))
@@ -204,7 +205,7 @@ def test_nothing_is_summed_in_half_precision_forward_or_backward(name):
 
 
 def test_param_dtype_is_the_type_of_stored_kernels_but_not_of_the_statistics():
-    model = zoo.create(NAME, param_dtype=jnp.bfloat16)
+    model = MODEL.clone(param_dtype=jnp.bfloat16)
     made = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), IMAGES)
     kernels = [layer["kernel"] for layer in made["params"].values() if "kernel" in layer]
     assert {kernel.dtype.name for kernel in kernels} == {"bfloat16"}
@@ -214,7 +215,7 @@ def test_param_dtype_is_the_type_of_stored_kernels_but_not_of_the_statistics():
 def test_an_ensemble_is_a_vmap_over_variables(variables):
     other = jax.tree.map(lambda leaf: leaf * 0.9, variables)
     ensemble = jax.tree.map(lambda *leaves: jnp.stack(leaves), variables, other)
-    apply = partial(zoo.create(NAME).apply, train=True, mutable=["batch_stats"])
+    apply = partial(MODEL.apply, train=True, mutable=["batch_stats"])
     logits, updates = jax.jit(jax.vmap(apply, in_axes=(0, None)))(ensemble, IMAGES)
     for i, member in enumerate((variables, other)):
         expected, statistics = jax.jit(apply)(member, IMAGES)
