@@ -46,6 +46,23 @@ def test_groups_of_a_resnext_are_named():
     assert trace("resnext50_32x4d").nodes["layer2_0/conv2"].label == "3×3 conv, 32 groups, stride 2"
 
 
+def test_channels_are_weighted_on_a_way_of_its_own_inside_of_the_branch():
+    nodes = trace("seresnet50").block("layer2_1")
+    assert only(nodes, "scale").inputs[0] == "layer2_1/bn3"
+    (fork,) = branches(arrange(nodes))
+    branch, identity = fork.branches
+    assert identity == ()
+    (weights,) = branches(branch)
+    assert [len(way) for way in weights.branches] == [3, 0]  # the mean, two layers; the maps themselves
+
+
+def test_shortcut_of_resnet_d_averages_before_it_projects():
+    nodes = trace("resnet50d").block("layer2_0")
+    (pool,) = nodes["layer2_0/downsample_1"].inputs
+    assert nodes[pool].label == "2×2 avg pool, stride 2"
+    assert nodes["layer2_0/downsample_1"].label == "1×1 conv"
+
+
 def test_inception_module_has_four_branches_into_one_concatenation():
     nodes = trace("googlenet").block("inception3a")
     assert len(only(nodes, "concat").inputs) == 4

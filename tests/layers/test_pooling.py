@@ -100,6 +100,15 @@ def test_avg_pool_equals_the_slow_one(size, window, stride, padding, include):
     np.testing.assert_allclose(ours(x), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [*SIZES, (1, 3)])
+@pytest.mark.parametrize(("window", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (2, 3, 1)])
+def test_avg_pool_rounded_up_means_the_true_pixels(size, window, stride, padding):
+    x = rng.normal(3, 1, (2, *size, 3)).astype(np.float32)
+    expected = slow_pool(x, window, stride, padding, True, lambda part, _: part.mean((0, 1)))
+    ours = avg_pool(jnp.asarray(x), window, stride, padding, count_include_pad=False, ceil=True)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("size", [(7, 7), (14, 9), (3, 5), (1, 1)])
 @pytest.mark.parametrize("out", [(4, 4), (7, 7), (1, 3)])
 def test_adaptive_avg_pool_is_the_mean_of_torch_s_windows(size, out):
@@ -127,8 +136,8 @@ def test_pools_equal_torch_s(size, window, stride, padding, ceil):
     expected = functional.max_pool2d(nchw, window, stride, padding, ceil_mode=ceil).permute(0, 2, 3, 1)
     np.testing.assert_array_equal(max_pool(jnp.asarray(x), window, stride, padding, ceil=ceil), expected)
     for include in (True, False):
-        expected = functional.avg_pool2d(nchw, window, stride, padding, count_include_pad=include).permute(0, 2, 3, 1)
-        ours = avg_pool(jnp.asarray(x), window, stride, padding, count_include_pad=include)
+        expected = functional.avg_pool2d(nchw, window, stride, padding, ceil, include).permute(0, 2, 3, 1)
+        ours = avg_pool(jnp.asarray(x), window, stride, padding, count_include_pad=include, ceil=ceil)
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
     expected = functional.adaptive_avg_pool2d(nchw, (4, 3)).permute(0, 2, 3, 1)
     np.testing.assert_allclose(adaptive_avg_pool(jnp.asarray(x), (4, 3)), expected, rtol=1e-4, atol=1e-5)
@@ -137,6 +146,7 @@ def test_pools_equal_torch_s(size, window, stride, padding, ceil):
 POOLS = [
     lambda x: max_pool(x, 3, 2, 1, ceil=True),
     lambda x: avg_pool(x, 3, 2, 1, count_include_pad=False),
+    lambda x: avg_pool(x, 2, 2, count_include_pad=False, ceil=True),
     lambda x: adaptive_avg_pool(x, (2, 3)),
 ]
 

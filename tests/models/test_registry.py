@@ -159,6 +159,22 @@ def test_published_figures_are_torchvision_s_on_pictures_of_its_size(name, top1,
     assert weights.preprocessing.image_shape == (224, 224, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "recipe", "top1", "top5"),  # results-imagenet.csv of timm's repository
+    [
+        ("seresnet50", "ra2", 81.284, 95.652),
+        ("seresnext50_32x4d", "racm", 82.196, 96.148),
+        ("resnet50d", "ra2", 81.356, 95.738),
+    ],
+)
+def test_published_figures_of_timm_s_own_are_those_at_288_pixels(name, recipe, top1, top5):
+    weights = zoo.variant(name).weights
+    assert weights.source == f"hf:timm/{name}.{recipe}_in1k"
+    assert (weights.top1, weights.top5) == (pytest.approx(top1, abs=0.0051), pytest.approx(top5, abs=0.0051))
+    assert weights.preprocessing.resized_shape(500, 500) == (303, 303)
+    assert weights.preprocessing.image_shape == (288, 288, 3)
+
+
 def test_names_are_listed_in_natural_order_and_matched_by_shell_patterns():
     names = zoo.list_models("resnet*")
     assert names.index("resnet50") < names.index("resnet101")

@@ -18,6 +18,8 @@ SHAPE = (2, 65, 97, 3)  # odd, not square
         "torchvision/resnet18",
         "torchvision/resnet50",
         "torchvision/resnet34",
+        "timm/seresnet50",
+        "timm/resnet50d",
         *(
             pytest.param(source, marks=pytest.mark.slow)
             for source in (
@@ -25,6 +27,7 @@ SHAPE = (2, 65, 97, 3)  # odd, not square
                 "torchvision/resnext101_64x4d",
                 "torchvision/wide_resnet101_2",
                 "timm/resnext101_32x4d",
+                "timm/seresnext50_32x4d",
             )
         ),
     ],

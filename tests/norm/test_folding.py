@@ -110,6 +110,8 @@ def test_pre_activation_models_name_what_they_cannot_fold(name, first):
     [
         ("resnet18", 64, 1.0),
         ("resnext50_32x4d", 64, 1.0),
+        ("seresnet50", 64, 1.0),
+        ("resnet50d", 64, 1.0),
         ("vgg11_bn", 64, 1.0),
         ("googlenet", 64, 1.0),
         ("inception_v2", 64, 1.0),

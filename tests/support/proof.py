@@ -61,6 +61,7 @@ MOBILENET_V2 = {"stem": "features.0", "features": ""} | {
     f"stage{i}": f"features.{n}" for i, n in enumerate((1, 3, 6, 10, 13, 16, 17), 1)
 }
 RESNET = {"stem": "maxpool", "features": "avgpool"}
+TIMM_RESNET = {"stem": "maxpool", "features": "global_pool"}
 INCEPTION_V3 = {"stem": "maxpool2", "features": "avgpool"}
 INCEPTION_V4 = {"stem": "features.5", "inception_a": "features.9", "inception_b": "features.17"} | {
     "inception_c": "features.21",
@@ -105,6 +106,9 @@ PROOFS = [
     Proof("timm/legacy_xception", "xception", "timm", features=XCEPTION),
     Proof("timm/mobilenetv1_100", "mobilenet_v1", "timm", features=MOBILENET_V1, train=True, evaluate=False),
     Proof("torchvision/mobilenet_v2", "mobilenet_v2", features=MOBILENET_V2, train=True, evaluate=False),
+    Proof("timm/seresnet50", "seresnet50", features=TIMM_RESNET, train=True),
+    Proof("timm/seresnext50_32x4d", "seresnext50_32x4d", features=TIMM_RESNET),
+    Proof("timm/resnet50d", "resnet50d", features=TIMM_RESNET, train=True),
     Proof("torchvision/inception_v3", "inception_v3", features=INCEPTION_V3, train=True),
     Proof("timm/inception_v4", "inception_v4", "timm", features=INCEPTION_V4, train=True),
     Proof("timm/inception_resnet_v2", "inception_resnet_v2", "timm", features=INCEPTION_RESNET_V2),

@@ -25,6 +25,8 @@ SMALL = {  # a net of each family, or the smallest part of it that has its every
     "resnet20": {"width": 4, "depths": (1, 1)},
     "resnet50": {"width": 4, "depths": (1, 1)},
     "resnext29_8x64d": {"depths": (1, 1)},
+    "seresnet50": {"width": 4, "depths": (1, 1)},
+    "resnet50d": {"width": 4, "depths": (1, 1)},
     "preresnet20": {"width": 4, "depths": (1, 1)},
     "resnetv2_50": {"width": 4, "depths": (1, 1)},
     "densenet40_k12": {"growth": 4, "depths": (1, 1)},
@@ -107,6 +109,15 @@ def test_with_any_size_height_and_width_are_open(net, tmp_path):
     assert export(tmp_path / "net.stablehlo", *net, any_size=True).images == "float32 [N, H, W, 3]"
     restored = jax_export.deserialize((tmp_path / "net.stablehlo").read_bytes())
     model, variables, _ = net
+    for shape in ((1, 17, 24, 3), (2, 40, 33, 3)):
+        images = np.random.RandomState(2).standard_normal(shape).astype(np.float32)
+        assert_close(restored.call(images), model.apply(variables, images, train=False))
+
+
+def test_with_any_size_a_pool_that_rounds_up_does_so_for_each(tmp_path):
+    model, variables, preprocessing = make_net("resnet50d", **SMALL["resnet50d"])
+    export(tmp_path / "net.stablehlo", model, variables, preprocessing, any_size=True)
+    restored = jax_export.deserialize((tmp_path / "net.stablehlo").read_bytes())
     for shape in ((1, 17, 24, 3), (2, 40, 33, 3)):
         images = np.random.RandomState(2).standard_normal(shape).astype(np.float32)
         assert_close(restored.call(images), model.apply(variables, images, train=False))

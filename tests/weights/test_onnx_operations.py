@@ -17,6 +17,7 @@ FUNCTIONS = {
     "max pool of a large window": lambda x: layers.max_pool(x, 5, 3, 2, ceil=True),
     "mean with padding": lambda x: layers.avg_pool(x, 3, 1, 1),
     "mean without padding": lambda x: layers.avg_pool(x, 3, 2, 1, count_include_pad=False),
+    "mean, rounded up": lambda x: layers.avg_pool(x, 2, 2, count_include_pad=False, ceil=True),
     "mean to a smaller size": lambda x: layers.adaptive_avg_pool(x, (4, 5)),
     "mean to a larger size": lambda x: layers.adaptive_avg_pool(x, (13, 13)),
     "mean of everything": layers.global_avg_pool,

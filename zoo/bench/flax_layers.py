@@ -39,9 +39,11 @@ def max_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, ceil: 
     return nn.max_pool(x, (window, window), (stride, stride), _edges(x, window, stride, padding, ceil=ceil))
 
 
-def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, count_include_pad: bool = True) -> jax.Array:
-    """Flax's pool."""
-    edges = _edges(x, window, stride, padding)
+def avg_pool(
+    x: jax.Array, window: int, stride: int, padding: int = 0, *, count_include_pad: bool = True, ceil: bool = False
+) -> jax.Array:
+    """Flax's pool, over as many windows as ours."""
+    edges = _edges(x, window, stride, padding, ceil=ceil)
     return nn.avg_pool(x, (window, window), (stride, stride), edges, count_include_pad)
 
 

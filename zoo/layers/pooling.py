@@ -102,20 +102,27 @@ def _overhang(n: int, window: int, stride: int, padding: int) -> int:
     return max(last * stride + window - n - 2 * padding, 0)
 
 
-def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0, *, count_include_pad: bool = True) -> jax.Array:
-    """Mean of each window; `count_include_pad=False` divides by the number of true pixels in it, as TensorFlow does."""
-    edges = ((padding, padding), (padding, padding))
+def avg_pool(
+    x: jax.Array, window: int, stride: int, padding: int = 0, *, count_include_pad: bool = True, ceil: bool = False
+) -> jax.Array:
+    """Mean of each window; `count_include_pad=False` divides by the number of true pixels in it, as TensorFlow does.
+
+    `ceil=True` rounds the number of windows up, as in `max_pool`; what hangs over the padding counts for nothing.
+    """
+    over = [_overhang(n, window, stride, padding) if ceil else 0 for n in x.shape[1:3]]
+    rows, columns = ((padding, padding + more) for more in over)
     wide = widen(x)
-    sums = _reduce_windows(wide, 0, lax.add, window, stride, edges)
-    if count_include_pad or not padding:
+    sums = _reduce_windows(wide, 0, lax.add, window, stride, (rows, columns))
+    border = padding if count_include_pad else 0  # whose pixels count
+    if border == padding and over == [0, 0]:
         return (sums / float(window**2)).astype(x.dtype)
 
     def count(n: int, windows: int) -> jax.Array:
         start = jnp.arange(windows) * stride - padding
-        return (jnp.minimum(start + window, n) - jnp.maximum(start, 0)).astype(wide.dtype)
+        return (jnp.minimum(start + window, n + border) - jnp.maximum(start, -border)).astype(wide.dtype)
 
-    rows, columns = map(count, x.shape[1:3], sums.shape[1:3])
-    return (sums / (rows.reshape(1, -1, 1, 1) * columns.reshape(1, 1, -1, 1))).astype(x.dtype)
+    heights, widths = map(count, x.shape[1:3], sums.shape[1:3])
+    return (sums / (heights.reshape(1, -1, 1, 1) * widths.reshape(1, 1, -1, 1))).astype(x.dtype)
 
 
 def adaptive_avg_pool(x: jax.Array, size: Pair) -> jax.Array:

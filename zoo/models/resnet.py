@@ -1,20 +1,25 @@
 """ResNet (He et al. 2015, arXiv:1512.03385), ResNeXt (arXiv:1611.05431) and wide ResNet (arXiv:1605.07146).
 
-ImageNet's are v1.5 as in torchvision: the stride of a bottleneck is in its 3x3; `resnet50_v1` has it in the first
-1x1, as published. CIFAR's ResNets (section 4.2) have shortcuts without parameters, option A of the paper; CIFAR's
-ResNeXts rectify after the sum, as the released code, where the paper's text says pre-activation.
+With weighted channels they are SE-ResNet and SE-ResNeXt (arXiv:1709.01507); ResNet-D (arXiv:1812.01187) has another
+stem and another shortcut. ImageNet's are v1.5 as in torchvision: the stride of a bottleneck is in its 3x3;
+`resnet50_v1` has it in the first 1x1, as published. CIFAR's ResNets (section 4.2) have shortcuts without parameters,
+option A of the paper; CIFAR's ResNeXts rectify after the sum, as the released code, where the paper's text says
+pre-activation.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import flax.linen as nn
 import jax
 
-from zoo.layers import Conv, Linear, add_relu, global_avg_pool
+from zoo.data.preprocessing import PRESETS
+from zoo.layers import Conv, Linear, add_relu, avg_pool, global_avg_pool
 from zoo.models.net import Ends, Net
 from zoo.models.residual import pad_shortcut, pool_stem, stage_endpoints
-from zoo.models.variants import Variant
+from zoo.models.squeeze_excite import SqueezeExcite
+from zoo.models.variants import PublishedWeights, Variant
 from zoo.models.variants import torchvision_weights as tv
 from zoo.norm import BatchNorm
 
@@ -22,11 +27,25 @@ Brick = Callable[..., nn.Module]  # makes a convolution or a normalisation
 
 
 def project_shortcut(
-    x: jax.Array, features: int, stride: int, *, train: bool, conv: Brick = Conv, norm: Brick = BatchNorm
+    x: jax.Array,
+    features: int,
+    stride: int,
+    *,
+    train: bool,
+    average: bool = False,
+    conv: Brick = Conv,
+    norm: Brick = BatchNorm,
 ) -> jax.Array:
-    """x itself, or its 1x1 projection where the block changes the shape (option B of the paper)."""
+    """x itself, or its 1x1 projection where the block changes the shape (option B of the paper).
+
+    With `average` the projection sees every pixel: means of 2x2 of them, in place of one in four (ResNet-D).
+    """
     if x.shape[-1] == features and stride == 1:
         return x
+    if average:
+        x = x if stride == 1 else avg_pool(x, 2, stride, ceil=True, count_include_pad=False)
+        x = conv(features, 1, name="downsample_1")(x)
+        return norm(name="downsample_2")(x, train=train)
     x = conv(features, 1, stride, name="downsample_0")(x)
     return norm(name="downsample_1")(x, train=train)
 
@@ -52,13 +71,19 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 (figure 5, right); grouped, it is ResNeXt's block (arXiv:1611.05431, figure 3c)."""
+    """1x1, 3x3, 1x1 (figure 5, right); grouped, it is ResNeXt's block (arXiv:1611.05431, figure 3c).
+
+    Weighting channels before the sum makes it SE-ResNet's (arXiv:1709.01507, figure 3), averaging before the projection
+    ResNet-D's (arXiv:1812.01187, figure 2c).
+    """
 
     width: int
     stride: int = 1
     groups: int = 1
     base_width: int = 64
     stride_in_1x1: bool = False
+    squeeze_excite: bool = False
+    average_shortcut: bool = False
     use_bias: bool = False
     epsilon: float = 1e-5
 
@@ -73,7 +98,10 @@ class Bottleneck(nn.Module):
         y = nn.relu(norm(name="bn2")(y, train=train))
         y = conv(4 * self.width, 1, name="conv3")(y)
         y = norm(name="bn3")(y, train=train)
-        return add_relu(y, project_shortcut(x, 4 * self.width, self.stride, train=train, conv=conv, norm=norm))
+        if self.squeeze_excite:
+            y = SqueezeExcite(name="se")(y)
+        project = partial(project_shortcut, train=train, average=self.average_shortcut, conv=conv, norm=norm)
+        return add_relu(y, project(x, 4 * self.width, self.stride))
 
 
 class ResNet(Net):
@@ -84,6 +112,7 @@ class ResNet(Net):
       depths: blocks of each stage.
       width: of the first stage.
       small: 3x3 stem without pool, for images of 32x32.
+      deep_stem: three 3x3 in place of the 7x7 (ResNet-C and ResNet-D; arXiv:1812.01187, figure 2b).
       pool: the stem's; Caffe's hangs over the right edge instead of being padded.
       use_bias, epsilon: of the stem's convolution and normalisation; a block has its own.
     """
@@ -92,6 +121,7 @@ class ResNet(Net):
     depths: tuple[int, ...]
     width: int = 64
     small: bool = False
+    deep_stem: bool = False
     pool: Callable[[jax.Array], jax.Array] = pool_stem
     use_bias: bool = False
     epsilon: float = 1e-5
@@ -100,7 +130,10 @@ class ResNet(Net):
     def forward(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Ends]:
         ends: Ends = {}
         stem = partial(Conv, self.width, use_bias=self.use_bias, name="conv1")
-        x = stem(3, padding=1)(x) if self.small else stem(7, 2, padding=3)(x)
+        if self.deep_stem:
+            x = self.convolve_thrice(x, train=train)
+        else:
+            x = stem(3, padding=1)(x) if self.small else stem(7, 2, padding=3)(x)
         x = nn.relu(BatchNorm(epsilon=self.epsilon, name="bn1")(x, train=train))
         x = ends["stem"] = x if self.small else self.pool(x)
         for stage, depth in enumerate(self.depths):
@@ -112,6 +145,14 @@ class ResNet(Net):
         if self.num_classes:
             x = Linear(self.num_classes, name="fc")(x)
         return x, ends
+
+    def convolve_thrice(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """The deep stem up to its last convolution, of which the first two make half the channels."""
+        x = Conv(self.width // 2, 3, 2, padding=1, name="conv1_0")(x)
+        x = nn.relu(BatchNorm(name="conv1_1")(x, train=train))
+        x = Conv(self.width // 2, 3, padding=1, name="conv1_3")(x)
+        x = nn.relu(BatchNorm(name="conv1_4")(x, train=train))
+        return Conv(self.width, 3, padding=1, name="conv1_6")(x)
 
 
 def net(block: Callable[..., nn.Module], *depths: int) -> Callable[..., ResNet]:
@@ -126,8 +167,16 @@ def grouped(groups: int, base_width: int) -> Callable[..., nn.Module]:
     return partial(Bottleneck, groups=groups, base_width=base_width)
 
 
+def timm(name: str, recipe: str, top1: float, top5: float) -> PublishedWeights:
+    """timm's own weights, measured at 288 pixels out of 303."""
+    preprocessing = replace(PRESETS["torchvision"], size=288, crop=0.95, interpolation="bicubic")
+    return PublishedWeights(f"hf:timm/{name}.{recipe}_in1k", preprocessing, top1, top5)
+
+
 PADDED = partial(BasicBlock, projection=False)
 STRIDED_1X1 = partial(Bottleneck, stride_in_1x1=True)
+EXCITED = partial(Bottleneck, squeeze_excite=True)
+AVERAGED = partial(Bottleneck, average_shortcut=True)
 
 HE, XIE = "He et al. 2015, arXiv:1512.03385", "Xie et al. 2016, arXiv:1611.05431"
 ROW = partial(Variant, paper=HE, reference="torchvision", endpoints=stage_endpoints((4, 64), 256))
@@ -135,6 +184,7 @@ BASIC = partial(ROW, endpoints=stage_endpoints((4, 64), 64))
 V15 = partial(ROW, departures="stride in the 3x3, not in the first 1x1")
 RESNEXT = partial(ROW, paper=XIE)
 WIDE = partial(ROW, paper="Zagoruyko & Komodakis 2016, arXiv:1605.07146")
+SE = partial(ROW, paper="Hu et al. 2017, arXiv:1709.01507", reference="timm")
 CIFAR = partial(Variant, image_size=32, paper=HE, endpoints=stage_endpoints((1, 16), 16, 3))
 CIFAR_RESNEXT = partial(CIFAR, paper=XIE, reference="pytorchcv", endpoints=stage_endpoints((1, 64), 256, 3))
 
@@ -163,6 +213,27 @@ VARIANTS = {
         83_455_272,
         15_460_270_080,
         weights=tv("resnext101_64x4d", 83.25, 96.45, resize=232),
+    ),
+    "seresnet50": SE(
+        net(EXCITED, 3, 4, 6, 3),
+        28_088_024,
+        4_091_699_200,
+        departures="stride in the 3x3, not in the first 1x1",
+        weights=timm("seresnet50", "ra2", 81.28, 95.65),
+    ),
+    "seresnext50_32x4d": SE(
+        net(partial(EXCITED, groups=32, base_width=4), 3, 4, 6, 3),
+        27_559_896,
+        4_232_994_816,
+        weights=timm("seresnext50_32x4d", "racm", 82.20, 96.15),
+    ),
+    "resnet50d": ROW(
+        partial(net(AVERAGED, 3, 4, 6, 3), deep_stem=True),
+        25_576_264,
+        4_328_824_832,
+        paper="He et al. 2018, arXiv:1812.01187",
+        reference="timm",
+        weights=timm("resnet50d", "ra2", 81.36, 95.74),
     ),
     "resnet20": CIFAR(cifar(PADDED, 3), 269_722, 40_551_040),
     "resnet32": CIFAR(cifar(PADDED, 5), 464_154, 68_862_592),

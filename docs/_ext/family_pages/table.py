@@ -234,6 +234,8 @@ FAMILIES = (
             block("resnet50", "layer2_1", caption="A bottleneck that keeps it: identity"),
             block("resnet18", "layer2_1", caption="A basic block"),
             block("resnet20", "layer2_0", caption="CIFAR's: a shortcut without parameters"),
+            block("resnet50d", "layer2_0", caption="ResNet-D's: the shortcut averages before it projects"),
+            stage("resnet50d", "stem", caption="ResNet-D's stem: three 3×3 in place of a 7×7"),
         ),
         ("He et al.", "Zagoruyko"),
     ),
@@ -249,6 +251,19 @@ FAMILIES = (
             block("resnext50_32x4d", "layer2_1", caption="A block that keeps it"),
         ),
         ("Xie et al.",),
+    ),
+    Family(
+        "senet",
+        "SE-ResNet and SE-ResNeXt",
+        resnet,
+        "Squeeze and excitation: before the sum every channel is multiplied by a weight that is read off the means of "
+        "all channels. It costs a tenth of the parameters and hardly any multiply-adds, and fits into any block.",
+        "seresnet50",
+        (
+            block("seresnet50", "layer2_0", caption="A block that changes the shape"),
+            block("seresnext50_32x4d", "layer2_1", caption="A block of ResNeXt's that keeps it"),
+        ),
+        ("Hu et al.",),
     ),
     Family(
         "resnet_v2",

@@ -34,7 +34,7 @@ FUNCTIONS = {  # of zoo, each a node of its own: kind, label
     "scaled_tanh": ("activation", "scaled tanh"),
     "pad_shortcut": ("pool", "subsample and pad"),
 }
-JITTED = {"relu": ("activation", "ReLU")}
+JITTED = {"relu": ("activation", "ReLU"), "sigmoid": ("activation", "sigmoid")}
 PRIMITIVES = {"add": ("add", "add"), "concatenate": ("concat", "concatenate"), "mul": ("scale", "scale")}
 UNCHANGED = ("reshape", "squeeze", "transpose", "convert_element_type", "materialise", "copy", "broadcast_in_dim")
 
