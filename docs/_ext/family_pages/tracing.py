@@ -34,8 +34,9 @@ FUNCTIONS = {  # of zoo, each a node of its own: kind, label
     "scaled_tanh": ("activation", "scaled tanh"),
     "pad_shortcut": ("pool", "subsample and pad"),
 }
-JITTED = {"relu": ("activation", "ReLU"), "sigmoid": ("activation", "sigmoid")}
+JITTED = {"relu": ("activation", "ReLU")}
 PRIMITIVES = {"add": ("add", "add"), "concatenate": ("concat", "concatenate"), "mul": ("scale", "scale")}
+PRIMITIVES |= {"logistic": ("activation", "sigmoid")}
 UNCHANGED = ("reshape", "squeeze", "transpose", "convert_element_type", "materialise", "copy", "broadcast_in_dim")
 
 
