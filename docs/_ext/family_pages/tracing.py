@@ -32,6 +32,7 @@ FUNCTIONS = {  # of zoo, each a node of its own: kind, label
     "global_avg_pool": ("pool", "global average"),
     "local_response_norm": ("norm", "response norm"),
     "scaled_tanh": ("activation", "scaled tanh"),
+    "relu6": ("activation", "ReLU6"),
     "pad_shortcut": ("pool", "subsample and pad"),
 }
 JITTED = {"relu": ("activation", "ReLU")}
