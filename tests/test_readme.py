@@ -17,7 +17,7 @@ from PIL import Image
 
 import zoo
 from tests.support.hub import make_repository
-from tests.support.proof import PROOFS
+from tests.support.proof_table import PROOFS
 from tools import write_model_table
 from zoo.cli import main as cli
 from zoo.models import registry, resnet

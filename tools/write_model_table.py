@@ -17,7 +17,8 @@ import jax
 
 import zoo
 from tests.support import references
-from tests.support.proof import PROOFS, Distance, Subject
+from tests.support.proof import Distance, Subject
+from tests.support.proof_table import PROOFS
 from tests.support.references import REFERENCES
 from zoo.cli.models import ROWS
 

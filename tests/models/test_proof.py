@@ -1,7 +1,7 @@
 """Every model is its reference: figures of torchvision, timm, pytorchcv and Cadene, in float64, to the stored digits.
 
 Everyday: structure of all records, and that every model has a reference. `make proofs`, and CI with every commit:
-evaluation at the smallest recorded input, and training of those that `tests/support/proof.py` marks. Slow: the whole
+evaluation at the smallest recorded input, and training of those that `tests/support/proof_table.py` marks. Slow: the whole
 of every record, with all intermediate features. With the [parity] extra: the models that have no record.
 """
 
@@ -16,7 +16,8 @@ from flax.traverse_util import flatten_dict
 
 import zoo
 from tests.support import caffe_graphs, live, oracle, references
-from tests.support.proof import FEATURE, GRADIENT, PROOFS, Proof, Subject, assert_within, distance
+from tests.support.proof import FEATURE, GRADIENT, Subject, assert_within, distance
+from tests.support.proof_table import PROOFS, Proof
 from tests.support.references import REFERENCES
 from tools import write_model_table, write_record
 from zoo import weights

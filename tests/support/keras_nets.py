@@ -14,7 +14,8 @@ from flax.traverse_util import flatten_dict
 import zoo
 from tests.support.live import NO_GRADIENT, ROUNDING
 from tests.support.proof import Distance, assert_within, distance
-from zoo.weights.keras import APPLICATIONS, collect_arrays, make_model, name_as_ours
+from zoo.weights.keras import collect_arrays, name_as_ours
+from zoo.weights.keras_applications import APPLICATIONS, make_model
 
 # LLVM takes minutes over a deep net, and what it wins on images as small as these is less than a second.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -11,7 +11,8 @@ import pytest
 import zoo
 from tests.support import oracle
 from zoo.weights.inspection import find_image_shape, init_shapes
-from zoo.weights.keras import APPLICATIONS, from_keras, keras_slots, make_model, name_as_ours, to_keras
+from zoo.weights.keras import from_keras, keras_slots, name_as_ours, to_keras
+from zoo.weights.keras_applications import APPLICATIONS, make_model
 
 SMALL = "densenet121"
 TABLES = {path.stem: json.loads(path.read_text()) for path in (oracle.FIXTURES / "keras").glob("*.json")}

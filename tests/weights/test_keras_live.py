@@ -9,7 +9,8 @@ import pytest
 import zoo
 from tests.support.keras_nets import compare, make_application
 from zoo.weights import keras as library
-from zoo.weights.keras import APPLICATIONS, from_keras
+from zoo.weights.keras import from_keras
+from zoo.weights.keras_applications import APPLICATIONS
 
 SMALL = "densenet121"
 pytestmark = [

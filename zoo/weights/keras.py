@@ -1,16 +1,15 @@
 """The applications of Keras that are nets of ours: their weights in and out.
 
 Keras stores kernels as we do; what differs are the names of the layers and, in most nets, details of the net, which
-are fields of ours (`APPLICATIONS`). Layers without a name are numbered in the order in which Keras makes them, and
-that is the order in which our net calls them.
+are fields of ours (`zoo.weights.keras_applications`). Layers without a name are numbered in the order in which Keras
+makes them, and that is the order in which our net calls them.
 
 Running statistics go over as they are. Trained further here they follow the rule of `zoo.BatchNorm`; Keras keeps 0.99
 of the old ones in a step, and takes the biased variance.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,22 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from zoo.data.preprocessing import PRESETS, Preprocessing
 from zoo.errors import UserError
 from zoo.layers import Conv, Linear
 from zoo.layers.interception import intercept_calls, path_of
 from zoo.models import registry
 from zoo.models.net import Net
-from zoo.models.residual import pool_as_keras, pool_as_tensorflow
-from zoo.models.resnet import Bottleneck
-from zoo.models.resnet_v2 import Bottleneck as PreactivatedBottleneck
-from zoo.models.separable import pad_after, pad_as_tensorflow
-from zoo.models.vgg import D, E
 from zoo.norm import BatchNorm
-from zoo.weights import keras_names
 from zoo.weights.files import read
 from zoo.weights.hdf5 import KERAS_SUFFIXES
 from zoo.weights.inspection import Arrays, check_variables, find_image_shape, init
+from zoo.weights.keras_applications import APPLICATIONS, find_application, make_model
 from zoo.weights.key_maps import Variables
 from zoo.weights.state_dict import fit_net, from_torch
 
@@ -43,85 +36,6 @@ KERAS = "keras"  # what a converted file notes of its net
 LEAVES = {"kernel": "kernel", "bias": "bias"}
 NORM_LEAVES = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "var": "moving_variance"}
 NUMBERED = {Conv: "conv2d", BatchNorm: "batch_normalization"}
-
-
-@dataclass(frozen=True)
-class Application:
-    """One of `keras.applications`.
-
-    Attributes:
-      name: there.
-      rename: from the path of our layer to Keras's name, None where it has none and is numbered; with the name of the
-        array (`block2_sepconv1/pointwise_kernel`) where two of our layers are one of Keras's.
-      fields: of our net, with which it is the application.
-      preprocessing: what `preprocess_input` does.
-      bgr: what `preprocess_input` gives has blue first.
-      pointwise: our dense layers that are 1x1 convolutions there.
-    """
-
-    name: str
-    rename: Callable[[str], str | None]
-    preprocessing: Preprocessing
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    bgr: bool = False
-    pointwise: tuple[str, ...] = ()
-
-
-BIASED: dict[str, Any] = {"use_bias": True, "epsilon": 1.001e-5}
-V1 = {"block": partial(Bottleneck, stride_in_1x1=True, **BIASED), **BIASED}
-V2 = {
-    "block": partial(PreactivatedBottleneck, **BIASED),
-    **{"stride_in_last": True, "pool": pool_as_keras, **BIASED},
-}
-HEADLESS = {"auxiliary": False, "count_include_pad": False, "use_scale": False}
-MOBILE = {"epsilon": 1e-3, "pad": pad_as_tensorflow}
-CAFFE, TORCH, TF = PRESETS["caffe"], PRESETS["torchvision"], PRESETS["inception"]
-
-
-def _v1(depth: int) -> Application:
-    return Application(f"ResNet{depth}", keras_names.name_resnet, CAFFE, V1, bgr=True)
-
-
-APPLICATIONS = {
-    "vgg16": Application("VGG16", partial(keras_names.name_vgg, depths=D), CAFFE, bgr=True),
-    "vgg19": Application("VGG19", partial(keras_names.name_vgg, depths=E), CAFFE, bgr=True),
-    "resnet50_v1": _v1(50),
-    **{f"resnet{depth}": _v1(depth) for depth in (50, 101, 152)},
-    **{
-        f"resnetv2_{depth}": Application(f"ResNet{depth}V2", keras_names.name_resnet_v2, replace(TF, size=224), V2)
-        for depth in (50, 101, 152)
-    },
-    **{
-        f"densenet{depth}": Application(
-            f"DenseNet{depth}", keras_names.name_densenet, TORCH, {"epsilon": BIASED["epsilon"]}
-        )
-        for depth in (121, 169, 201)
-    },
-    "inception_v3": Application("InceptionV3", keras_names.name_inception_v3, TF, HEADLESS),
-    "inception_resnet_v2": Application(
-        "InceptionResNetV2", keras_names.name_inception_resnet_v2, TF, {"use_scale": False}
-    ),
-    "xception": Application("Xception", keras_names.name_xception, TF, {"epsilon": 1e-3, "pool": pool_as_tensorflow}),
-    "mobilenet_v1": Application(
-        "MobileNet",
-        keras_names.name_mobilenet_v1,
-        replace(TF, size=224),
-        {"epsilon": 1e-3, "stem_pad": pad_as_tensorflow, "pad": pad_after},
-        pointwise=("classifier",),
-    ),
-    "mobilenet_v2": Application("MobileNetV2", keras_names.name_mobilenet_v2, replace(TF, size=224), MOBILE),
-}
-
-
-def find_application(name: str) -> Application:
-    """The application that the model is with other fields.
-
-    Raises:
-      UserError: there is none; the message has all.
-    """
-    if name not in APPLICATIONS:
-        raise UserError(f"Keras has no {name}", f"its applications here are {', '.join(APPLICATIONS)}")
-    return APPLICATIONS[name]
 
 
 class Slot(NamedTuple):
@@ -222,7 +136,7 @@ def from_keras(
     The model has the fields that make it Keras's net: `("resnet50_v1", ...)` gives convolutions with biases.
 
     Args:
-      name: the model; `zoo.weights.keras.APPLICATIONS` has those that Keras has.
+      name: the model; `zoo.weights.keras_applications.APPLICATIONS` has those that Keras has.
       source: a file that Keras wrote, `.h5`, `.weights.h5` or `.keras` (h5py reads it, Keras is not needed), or a
         model of Keras's.
       num_classes: of the model, by default that of the weights; 0 gives one that returns features.
@@ -276,11 +190,6 @@ def to_keras(name: str, variables: Variables, *, bgr: bool | None = None) -> dic
                 array = array[..., ::-1, :]
             layers.setdefault(key.rpartition("/")[0], []).append(np.array(slot.write(array), order="C"))
     return layers
-
-
-def make_model(name: str) -> Net:
-    """The model with the fields that make it Keras's application."""
-    return registry.create(name, **find_application(name).fields)
 
 
 def _read(source: str | Path) -> Arrays:

@@ -9,10 +9,11 @@ from zoo.weights.caffe_files import CAFFE_SUFFIX
 from zoo.weights.files import VARIATION, read_metadata, split_part
 from zoo.weights.foreign import Origin
 from zoo.weights.hdf5 import KERAS_SUFFIXES
+from zoo.weights.keras_applications import APPLICATIONS
 from zoo.weights.tensorflow_files import INDEX_SUFFIX, is_table
 from zoo.weights.tf_slim import SLIM, has_slim_names
 
-KERAS = Origin(keras.KERAS, "Keras", keras.APPLICATIONS, keras.name_as_ours)
+KERAS = Origin(keras.KERAS, "Keras", APPLICATIONS, keras.name_as_ours)
 ORIGINS = {origin.name: origin for origin in (KERAS, SLIM, CAFFE)}
 
 
