@@ -1,7 +1,7 @@
 """Every model is its reference: figures of torchvision, timm, pytorchcv and Cadene, in float64, to the stored digits.
 
 Everyday: structure of all records, and that every model has a reference. `make proofs`, and CI with every commit:
-evaluation at the smallest recorded input, and training of those that `tests/support/proof_table.py` marks. Slow: the whole
+evaluation at the smallest recorded input, and training of those that the table of proofs marks. Slow: the whole
 of every record, with all intermediate features. With the [parity] extra: the models that have no record.
 """
 
