@@ -28,6 +28,7 @@ MEMBERS = [  # of each family: name, side of the images, fields that make it sma
     ("googlenet", 32, {}),
     ("resnet50", 16, {"depths": (1, 1, 1, 1)}),
     ("preresnet20", 16, {"depths": (1, 1, 1)}),
+    ("mobilenet_v2", 16, {"stages": ((1, 16, 1, 1), (6, 24, 2, 2))}),
     ("densenet121", 32, {"depths": (1, 1, 1, 1)}),
     pytest.param("inception_v2", 31, {}, marks=pytest.mark.slow),
     pytest.param("inception_v3", 75, {}, marks=pytest.mark.slow),

@@ -53,6 +53,7 @@ def add_relu(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 LAYERS = {"Conv": conv, "BatchNorm": BatchNorm, "max_pool": max_pool, "avg_pool": avg_pool, "add_relu": add_relu}
+LAYERS |= {"relu6": nn.relu6}
 
 
 def models_of(replaced: Mapping[str, Any] = LAYERS) -> ModuleType:
