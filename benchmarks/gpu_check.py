@@ -31,6 +31,7 @@ NETS = (
     *("vgg16_bn", "googlenet", "inception_v3", "alexnet"),
 )
 FAMILIES = (*NETS, "lenet5", "convnet_bn", "inception_v2", "inception_v4", "inception_resnet_v2")
+FAMILIES += ("squeezenet1_1", "mobilenet_v1", "mobilenet_v2", "xception")
 TELLING = 0.5  # distance from which on even a wrong kernel might pass
 PATIENCE = 1800.0  # seconds: torch.compile tries many kernels
 
