@@ -171,7 +171,7 @@ WRONG = {
     "no run to test": (["eval", "nowhere"], "no run in 'nowhere': `zoo train MODEL --out nowhere` makes one"),
     "no run to resume": (["resume", "empty"], "no run in 'empty'"),
     "no run to predict": (["predict", "nowhere", "text.txt"], "no run in 'nowhere'"),
-    "no such models": (["list", "x*"], "no model matches 'x*'"),
+    "no such models": (["list", "z*"], "no model matches 'z*'"),
     "unknown model to show": (["show", "resnet21"], "'resnet20'? `zoo list`"),
     "too small to show": (["show", "lenet5", "--image-size", "8"], "at least 16x16"),
     "no size to show": (["show", "lenet5", "--image-size", "0"], "--image-size is 0"),
