@@ -45,6 +45,7 @@ def test_training_convolves_by_xla_where_kernels_are_wide_or_the_processor_is_in
 def test_inference_convolves_by_xla_where_kernels_are_wide_and_the_processor_is_intels(intel):
     assert choose_compiler_options(WIDE) == (OWN_CONVOLUTIONS if intel else None)
     assert choose_compiler_options(NARROW) is None
+    assert choose_compiler_options({}) is None
 
 
 @pytest.mark.parametrize("intel", [True], indirect=True)

@@ -31,7 +31,7 @@ def choose_compiler_options(variables: Mapping[str, Any], *, train: bool = False
     ```
 
     Args:
-      variables: `params` and what else the net has: arrays, or shapes, which are where JAX computes by default.
+      variables: of the net, `params` among them: arrays, or shapes, which are where JAX computes by default.
       train: whether gradients are computed.
 
     Returns:
@@ -41,7 +41,7 @@ def choose_compiler_options(variables: Mapping[str, Any], *, train: bool = False
     leaves = jax.tree.leaves(variables)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or not (_is_on_cpu(leaves) and accepts_options()):
         return None
-    wide, intel = has_wide_kernels(variables["params"]), is_intel()
+    wide, intel = has_wide_kernels(variables.get("params", {})), is_intel()
     return OWN_CONVOLUTIONS if (wide or intel if train else wide and intel) else None
 
 
