@@ -63,10 +63,10 @@ def test_pressed_while_the_libraries_are_loaded_is_one_line_too(times, tmp_path)
 def test_ignored_from_the_start_it_stays_ignored(tmp_path):
     """As under nohup, or behind & in a script."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with start("-c", LOADING.replace("jax", "tyro").replace("60", "0.1"), "list", "x*") as process:
+    with start("-c", LOADING.replace("jax", "tyro").replace("60", "0.1"), "list", "z*") as process:
         assert process.stdout.readline() == "loading\n"
         process.send_signal(signal.SIGINT)
-        assert "no model matches 'x*'" in process.stderr.read()
+        assert "no model matches 'z*'" in process.stderr.read()
     assert process.returncode == 2
 
 

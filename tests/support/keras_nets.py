@@ -19,7 +19,7 @@ from zoo.weights.keras_applications import APPLICATIONS, make_model
 
 # LLVM takes minutes over a deep net, and what it wins on images as small as these is less than a second.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-SIZES = {"vgg": (224, 224), "inception": (139, 107)}  # others: two small images that are not square
+SIZES = {"vgg": (224, 224), "inception": (139, 107), "xception": (96, 75)}  # others: small, and not square
 
 
 def size_of(name: str) -> tuple[int, int]:
@@ -42,7 +42,7 @@ def keep_float64(module: Any) -> None:
 
 
 def make_application(name: str, image_size: tuple[int, int], kind: str):
-    """Keras's net of ten classes, in the type `kind`, and images for it; its statistics are near those of the batch."""
+    """Keras's net of ten classes in the type `kind`, nothing dropped, statistics near the batch's; and images."""
     os.environ["KERAS_BACKEND"] = "jax"
     import keras
 
@@ -54,6 +54,8 @@ def make_application(name: str, image_size: tuple[int, int], kind: str):
     keep_float64(keras.src.backend.common.dtypes)
     make = getattr(keras.applications, APPLICATIONS[name].name)
     net = make(weights=None, input_shape=(*image_size, 3), classes=10, classifier_activation=None)
+    for dropout in [layer for layer in net.layers if isinstance(layer, keras.layers.Dropout)]:
+        dropout.rate = 0.0
     rng = np.random.RandomState(1)
     images = rng.standard_normal((2, *image_size, 3)).astype(kind)
     for variable in net.weights:
@@ -68,7 +70,8 @@ def make_application(name: str, image_size: tuple[int, int], kind: str):
             norm.momentum = 0.0
         _, batch = jit(partial(net.stateless_call, training=True))(*state_of(net), images)
         for variable, value in zip(net.non_trainable_variables, batch, strict=True):
-            variable.assign(value * rng.uniform(0.8, 1.2, value.shape))
+            if jnp.issubdtype(value.dtype, jnp.floating):  # not the seed of its dropout
+                variable.assign(value * rng.uniform(0.8, 1.2, value.shape))
         for norm in norms:
             norm.momentum = 0.99
     return net, images
