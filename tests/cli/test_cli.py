@@ -55,6 +55,16 @@ def test_train_reports_epochs_and_ends_with_both_accuracies_and_the_picture(run,
     )
 
 
+def test_too_little_memory_is_one_line(run, tmp_path, monkeypatch, capsys):
+    def run_out(*_, **__):
+        raise MemoryError("Unable to allocate 3.55 PiB for an array")
+
+    monkeypatch.setattr("zoo.cli.looking.predict_pictures", run_out)
+    Image.new("L", (8, 8)).save(tmp_path / "7.png")
+    code, _, err = call(capsys, "predict", run, tmp_path / "7.png")
+    assert (code, err) == (2, "zoo: the memory is too small: Unable to allocate 3.55 PiB for an array.\n")
+
+
 def test_a_plot_that_fails_is_one_line_and_the_run_is_finished(tmp_path, monkeypatch, capsys):
     def fail(*_, **__):
         raise RuntimeError("no\nroom")

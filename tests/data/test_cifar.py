@@ -190,3 +190,13 @@ def test_without_the_file_of_names_classes_have_none(tmp_path):
     place(tmp_path, "cifar10", "binary", "unpacked")
     (tmp_path / "cifar-10-batches-bin" / "batches.meta.txt").unlink()
     assert data.load(f"cifar10:{tmp_path}").train.class_names is None
+
+
+def test_too_little_memory_is_not_the_file_s_fault(tmp_path, monkeypatch):
+    def run_out(*_):
+        raise MemoryError
+
+    place(tmp_path, "cifar10", "python", "unpacked")
+    monkeypatch.setattr("zoo.data.cifar._Unpickler.find_class", run_out)
+    with pytest.raises(MemoryError):
+        data.load(f"cifar10:{tmp_path}")

@@ -1,5 +1,6 @@
 """The checkpoints of a run: which are kept, and which of them is believed."""
 
+import errno
 from dataclasses import replace
 
 import numpy as np
@@ -89,6 +90,23 @@ def test_where_the_last_one_is_damaged_the_one_before_is_used_and_one_line_says_
     assert "\n" not in str(told[0].message)
     write(checkpoints, 4, 3)
     assert [path.stem for path in checkpoints.find_all()] == ["checkpoint_0004", "checkpoint_0004_00003"]
+
+
+@pytest.mark.parametrize(
+    "lack", [MemoryError("Unable to allocate 1 GiB"), OSError(errno.EMFILE, "Too many open files")]
+)
+def test_a_machine_that_has_too_little_to_read_it_does_not_make_it_damaged(tmp_path, monkeypatch, lack):
+    def run_out(*_):
+        raise lack
+
+    checkpoints = Checkpoints(tmp_path)
+    write(checkpoints, 1)
+    write(checkpoints, 2)
+    monkeypatch.setattr("zoo.weights.files._digest_arrays", run_out)
+    with pytest.raises(UserError, match=r"checkpoint_0002.* cannot be read, .*(allocate|open).*: close other programs"):
+        checkpoints.load(TEMPLATE)
+    monkeypatch.undo()
+    assert load(checkpoints) == ([2, 0], "after epoch 2")
 
 
 def test_where_none_can_be_read_that_is_an_error_and_nothing_is_removed(tmp_path):

@@ -3,7 +3,9 @@
 No network: the hub's cache, a hub of one file on this machine, and a folder in the place of a repository.
 """
 
+import errno
 import json
+import re
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -197,6 +199,47 @@ def test_what_the_hub_does_not_have_is_one_line_that_says_which(serve, code, rea
     with pytest.raises(FileNotFoundError) as error:
         zoo.load(NAME, "hf:org/name@v9")
     assert str(error.value) == f"no model.safetensors from the hub's 'org/name@v9': {reason}."
+
+
+class Denying(Hub):
+    """Does not know who asks."""
+
+    def do_HEAD(self):
+        super().do_HEAD(401, "GatedRepo")
+
+
+class Down(Hub):
+    def do_HEAD(self):
+        super().do_HEAD(503)
+
+
+@pytest.mark.parametrize(("handler", "reason"), [(Denying, "ask for access on its page"), (Down, "503")])
+def test_a_copy_in_the_cache_does_where_the_hub_gives_none_and_a_warning_says_so(serve, tmp_path, handler, reason):
+    serve(handler)
+    with pytest.raises(FileNotFoundError, match=f"no .* from the hub's 'org/name': .*{reason}"):
+        hub.fetch("hf:org/name")
+    (make_repository(tmp_path, "org/name") / "model.safetensors").touch()
+    with pytest.warns(UserWarning, match=f"^model.safetensors of hf:org/name is a copy of earlier, .*{reason}") as told:
+        assert hub.fetch("hf:org/name").exists()
+    assert len(told) == 1
+    assert "\n" not in str(told[0].message)
+
+
+def test_a_file_that_the_hub_no_longer_has_is_not_taken_from_the_cache(serve, tmp_path):
+    (make_repository(tmp_path, "org/name") / "model.safetensors").touch()
+    serve(type("Refusing", (Refusing,), {"code": "EntryNotFound"}))
+    with pytest.raises(FileNotFoundError, match="the repository has no such file"):
+        hub.fetch("hf:org/name")
+
+
+def test_a_full_disk_is_said_to_be_one(serve, tmp_path, monkeypatch):
+    def fill(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    serve(Hub)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fill)
+    with pytest.raises(OSError, match=rf"{re.escape(str(tmp_path))} was not written: the disk is full, make room"):
+        hub.fetch("hf:org/name")
 
 
 def test_an_interrupted_download_is_one_line_and_leaves_no_file_that_is_read(serve, tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ import pytest
 
 import zoo
 from tests.support.keras_nets import compare, make_application
-from zoo.weights import keras as library
 from zoo.weights.keras import from_keras
 from zoo.weights.keras_applications import APPLICATIONS
 
@@ -44,6 +43,6 @@ def test_every_kind_of_file_that_keras_writes_is_read_and_converted(suffix, tmp_
     expected = jax.jit(lambda x: net(x, training=False))(images)
     for source in (path, out):
         model, variables = zoo.pretrained(SMALL, source)
-        assert model.epsilon == library.BIASED["epsilon"]
+        assert model.epsilon == APPLICATIONS[SMALL].fields["epsilon"]
         logits = jax.jit(partial(model.apply, train=False))(variables, images)
         np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3)

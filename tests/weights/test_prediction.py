@@ -10,6 +10,7 @@ from tests.weights.test_state_dict import NAME, state_dict_of
 from zoo.data import Preprocessing
 from zoo.data.preprocessing import format_preprocessing
 from zoo.errors import UserError
+from zoo.models.convnet import MLP
 from zoo.weights import files, find_class_names, find_preprocessing
 from zoo.weights.files import PREPROCESSING
 
@@ -116,6 +117,15 @@ def test_a_preprocessing_that_the_net_does_not_take_is_one_line(trained):
     with pytest.raises(UserError, match=r"16, 16, 3\).*pass") as error:
         zoo.predict(model, variables, pictures(1), SMALL)
     assert "\n" not in str(error.value)
+
+
+def test_a_fault_of_the_net_itself_is_not_said_to_be_the_preprocessing_s(trained):
+    class Faulty(MLP):
+        def __call__(self, x, **_):
+            return misspelt(x)  # noqa: F821
+
+    with pytest.raises(NameError, match="misspelt"):
+        zoo.predict(Faulty(), trained[1], pictures(1), SMALL)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

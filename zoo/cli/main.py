@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(_put_in_words_of_the_command_line(error, words), 2)
         except (OSError, ModuleNotFoundError) as error:
             return _fail(describe(error), 2)
+        except MemoryError as error:
+            return _fail(f"the memory is too small: {error or 'nothing more is known'}.", 2)
         except (RuntimeError, AssertionError):
             if _finds_devices():
                 raise

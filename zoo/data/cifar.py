@@ -157,6 +157,8 @@ class _Unpickler(pickle.Unpickler):
 def _unpickle(content: bytes, name: str) -> Mapping[bytes, Any]:
     try:
         values = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+    except MemoryError:  # which is no fault of the file's
+        raise
     except Exception as error:  # damaged bytes can make it raise anything
         raise UserError(f"{name} is not a file of CIFAR's ({error})", "fetch it again") from error
     if not isinstance(values, Mapping):

@@ -177,7 +177,7 @@ def _any_size(apply: Apply, arrays: Arrays, model: Net, channels: int, dtype: np
         images = jax.ShapeDtypeStruct((*shape, channels), dtype)
         try:
             jax.eval_shape(apply, arrays, images)
-        except Exception as error:  # flax's, JAX's or ours, by the layer that notices
+        except Exception as error:  # of any kind: it answers images of its own size, as `fit_channels` found
             fault = error
         else:
             return images

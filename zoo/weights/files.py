@@ -8,6 +8,7 @@ arrays, one over the header (names, types, shapes, metadata and the first digest
 without reading the arrays. Files of others have neither and are welcome.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ ARRAYS_DIGEST, HEADER_DIGEST = "zoo_arrays_sha256", "zoo_header_sha256"  # keys 
 PREPROCESSING = "preprocessing"  # where the metadata say how pictures are prepared
 VARIATION = "variation"  # where they say whose net it is, if not quite the model: "keras"
 UNREADABLE = "unreadable"  # the code of the error of a damaged or hostile file
+LACKING = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of the machine, whatever the file holds
 CHANGED = "it is damaged, or was changed since it was written (its digest says so); fetch or write it again"
 INDEX = ".safetensors.index.json"  # ends the name of the file that says in which of several files an array is
 
@@ -189,6 +191,8 @@ def _read_guarded(path: Path, reader: Callable[[Path], Any]) -> Any:
     except Exception as error:  # a hostile file can make its parser raise anything
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
         problem = f"{path} cannot be read, nothing was loaded: {escape(reason).rstrip('.')}"
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) in LACKING:  # it may be whole all the same
+            raise UserError(problem, "close other programs, then try again") from error
         raise UserError(problem, code=UNREADABLE) from error
 
 

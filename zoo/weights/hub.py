@@ -1,6 +1,8 @@
 """Repositories of weights, on the Hugging Face hub or in a folder: their files, and what timm's config.json tells."""
 
+import errno
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +11,14 @@ from typing import Any
 from zoo.data.preprocessing import Preprocessing
 from zoo.errors import UserError
 from zoo.weights.files import read_shard_names, split_part
+from zoo.weights.whole_files import explain_failure
 from zoo.weights.wording import escape
 
 PREFIX, CARD = "hf:", "config.json"
 INDEX = "model.safetensors.index.json"  # of weights that are too large for one file
 FILES = ("model.safetensors", INDEX, "pytorch_model.bin")  # in which weights are looked for
 PATIENCE = 5.0  # seconds for the first answer
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # faults of the disk with the cache
 REMEDY = "pass a file of weights that says it, or another repository"
 
 
@@ -62,6 +66,7 @@ def fetch_file(source: str, file: str, *, ask: bool = True) -> Path:
     """A file of a repository, kept in the hub's cache (`HF_HUB_OFFLINE=1` looks nowhere else).
 
     The hub is asked once before the download, which itself would ask a dead network again and again, 23 seconds long.
+    Where it does not answer, or refuses, a copy in the cache is taken, and a warning says so.
 
     Args:
       source: the repository, as in `fetch`.
@@ -70,10 +75,12 @@ def fetch_file(source: str, file: str, *, ask: bool = True) -> Path:
 
     Raises:
       FileNotFoundError: it is not there, or cannot be reached.
+      OSError: the cache cannot be written; the message says why and what to do.
       ModuleNotFoundError: huggingface_hub is not installed.
     """
     try:
         import huggingface_hub
+        from huggingface_hub import errors
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
             f"{source} is fetched by huggingface_hub: `pip install 'jax-cnn-zoo[hub]'`."
@@ -81,19 +88,27 @@ def fetch_file(source: str, file: str, *, ask: bool = True) -> Path:
     place = source.removeprefix(PREFIX)
     repository, _, named = place.partition("@")
     revision = named or None
-    unreachable: Exception | None = None
+    failure: Exception | None = None
     try:
         if ask:
             url = huggingface_hub.hf_hub_url(repository, file, revision=revision)
             huggingface_hub.get_hf_file_metadata(url, timeout=PATIENCE)
     except Exception as error:  # each version has its own for a dead network
-        unreachable = error
-    local = unreachable is not None or not ask
+        failure = error
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, local_files_only=local))
+        if isinstance(failure, errors.RevisionNotFoundError | errors.EntryNotFoundError):
+            raise failure  # whatever the cache has
+        local = failure is not None or not ask
+        path = Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, local_files_only=local))
     except Exception as error:  # not there, no network and not in the cache, an impossible name, an interruption
-        cause = unreachable or error
+        if isinstance(error, OSError) and error.errno in DISK:
+            raise explain_failure(error, Path(huggingface_hub.constants.HF_HUB_CACHE)) from error
+        cause = failure or error
         raise FileNotFoundError(f"no {file} from the hub's {escape(place)!r}: {_explain(cause, revision)}.") from cause
+    if failure is not None and not isinstance(failure, errors.OfflineModeIsEnabled):
+        reason = _explain(failure, revision)
+        warnings.warn(f"{file} of {source} is a copy of earlier, from the hub's cache: {reason}", stacklevel=2)
+    return path
 
 
 def _is_missing(failure: FileNotFoundError) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import FlaxError
 
 from zoo.data import PRESETS, Picture, Preprocessing, imagenet_class_names, prepare_picture, read_picture
 from zoo.data.preprocessing import parse_preprocessing
@@ -91,7 +92,7 @@ def fit_channels(apply: Callable[..., Any], variables: Variables, preprocessing:
     def find_fault(preprocessing: Preprocessing) -> Exception | None:
         try:
             jax.eval_shape(apply, variables, jax.ShapeDtypeStruct((1, *preprocessing.image_shape), jnp.float32))
-        except Exception as error:  # flax's or ours, by the layer that notices
+        except (FlaxError, TypeError, ValueError) as error:  # by the layer that notices
             return error
         return None
 

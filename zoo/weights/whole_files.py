@@ -28,7 +28,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         with contextlib.suppress(OSError):  # not every system can
             _flush_to_disk(path.parent)
     except OSError as error:
-        raise _explain(error, path) from error
+        raise explain_failure(error, path) from error
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -39,7 +39,7 @@ def _flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _explain(error: OSError, path: Path) -> OSError:
+def explain_failure(error: OSError, path: Path) -> OSError:
     """An error of the same type and number that says in words what to do."""
     remedies = {
         errno.ENOSPC: "the disk is full, make room or choose another place",
