@@ -160,19 +160,25 @@ def test_published_figures_are_torchvision_s_on_pictures_of_its_size(name, top1,
 
 
 @pytest.mark.parametrize(
-    ("name", "recipe", "top1", "top5"),  # results-imagenet.csv of timm's repository
+    ("name", "recipe", "top1", "top5", "resized", "size"),  # results-imagenet.csv of timm's repository
     [
-        ("seresnet50", "ra2", 81.284, 95.652),
-        ("seresnext50_32x4d", "racm", 82.196, 96.148),
-        ("resnet50d", "ra2", 81.356, 95.738),
+        ("resnetv2_50", "resnetv2_50.a1h", 81.398, 95.726, 288, 288),
+        ("resnetv2_101", "resnetv2_101.a1h", 83.002, 96.454, 288, 288),
+        ("seresnet50", "seresnet50.ra2", 81.284, 95.652, 303, 288),
+        ("seresnext50_32x4d", "seresnext50_32x4d.racm", 82.196, 96.148, 303, 288),
+        ("resnet50d", "resnet50d.ra2", 81.356, 95.738, 303, 288),
+        ("inception_v4", "inception_v4.tf", 80.156, 94.968, 341, 299),
+        ("inception_resnet_v2", "inception_resnet_v2.tf", 80.462, 95.308, 333, 299),
+        ("xception", "legacy_xception.tf", 79.040, 94.382, 333, 299),
+        ("mobilenet_v2", "mobilenetv2_100.ra", 72.976, 91.010, 256, 224),
     ],
 )
-def test_published_figures_of_timm_s_own_are_those_at_288_pixels(name, recipe, top1, top5):
+def test_published_figures_of_timm_s_own_are_on_pictures_of_timm_s_size(name, recipe, top1, top5, resized, size):
     weights = zoo.variant(name).weights
-    assert weights.source == f"hf:timm/{name}.{recipe}_in1k"
+    assert weights.source == f"hf:timm/{recipe}_in1k"
     assert (weights.top1, weights.top5) == (pytest.approx(top1, abs=0.0051), pytest.approx(top5, abs=0.0051))
-    assert weights.preprocessing.resized_shape(500, 500) == (303, 303)
-    assert weights.preprocessing.image_shape == (288, 288, 3)
+    assert weights.preprocessing.resized_shape(500, 500) == (resized, resized)
+    assert weights.preprocessing.image_shape == (size, size, 3)
 
 
 def test_names_are_listed_in_natural_order_and_matched_by_shell_patterns():

@@ -1,7 +1,9 @@
 """Weights in the form in which timm keeps them: timm makes the net of them, and it computes the same."""
 
 import json
+import math
 import warnings
+from functools import partial
 
 import jax
 import numpy as np
@@ -11,11 +13,11 @@ import zoo
 from tests.support import oracle
 from tests.weights.test_state_dict import NAME, assert_equal_trees, state_dict_of
 from zoo.data import PRESETS, Preprocessing
-from zoo.weights import find_class_names, find_preprocessing, layouts, slots
+from zoo.weights import find_class_names, find_preprocessing, hub, layouts, slots
 from zoo.weights.inspection import init_shapes
 from zoo.weights.repository import ARGUMENTS, TIMM, describe, write_repository
 
-GREY = Preprocessing(32, 0.9, (0.5,), (0.25,), interpolation="bicubic")
+GREY = Preprocessing(32, 0.8, (0.5,), (0.25,), interpolation="bicubic")
 
 
 def write(folder, preprocessing=GREY, class_names=("cat", "dog", "horse"), name=NAME):
@@ -41,11 +43,9 @@ def test_the_card_says_what_is_done_to_a_picture(tmp_path, preprocessing):
     write(tmp_path, preprocessing)
     (tmp_path / "model.safetensors").unlink()
     said = zoo.weights.hub.read_card(tmp_path).preprocessing
-    assert (said.size, said.crop, said.interpolation) == (
-        preprocessing.size,
-        preprocessing.crop,
-        preprocessing.interpolation,
-    )
+    assert (said.size, said.interpolation) == (preprocessing.size, preprocessing.interpolation)
+    for height, width in ((500, 333), (100, 400)):
+        assert said.resized_shape(height, width) == preprocessing.resized_shape(height, width)
     for name in ("mean", "std"):
         np.testing.assert_allclose(getattr(said, name), np.divide(getattr(preprocessing, name), preprocessing.scale))
 
@@ -58,7 +58,28 @@ def test_the_words_are_timm_s(tmp_path):
     said = card["pretrained_cfg"]
     assert said["input_size"] == [1, 32, 32]
     assert (said["first_conv"], said["classifier"]) == ("conv1", "fc")
-    assert (said["crop_pct"], said["crop_mode"]) == (0.9, "center")
+    assert (said["crop_pct"], said["crop_mode"]) == (0.8, "center")
+
+
+@pytest.mark.parametrize("crop", [0.8, 0.875, 0.9, 299 / 342])
+@pytest.mark.parametrize("size", [25, 32, 64, 224, 299])
+def test_timm_which_cuts_off_a_fraction_resizes_to_the_same_height(size, crop):
+    ours = Preprocessing(size, crop)
+    said = describe("resnet18", zoo.create("resnet18"), ours, None, "torchvision")["pretrained_cfg"]
+    assert math.floor(size / said["crop_pct"]) == ours.resized_shape(500, 500)[0]
+
+
+@pytest.mark.parametrize(("size", "crop_pct", "resized"), [(299, 0.875, 341), (288, 0.95, 303), (224, 0.9, 248)])
+def test_timm_s_fraction_is_cut_off(size, crop_pct, resized):
+    """As its create_transform does with the `config.json` of these pictures."""
+    said = {
+        "input_size": [3, size, size],
+        "crop_pct": crop_pct,
+        "mean": [0.5],
+        "std": [0.5],
+        "interpolation": "bicubic",
+    }
+    assert hub._read_preprocessing(said).resized_shape(500, 500) == (resized, resized)
 
 
 def import_timm():
@@ -81,6 +102,7 @@ def make_timm(folder, **options):
     ("name", "preprocessing"),
     [
         ("resnet18", Preprocessing(64, 0.875)),
+        ("mobilenet_v2", Preprocessing(64, 0.9)),
         ("resnet18", Preprocessing((64, 48), None, (0.5,), (0.25,))),
         ("resnetv2_18", Preprocessing(64, 1.0)),
         ("densenet121", PRESETS["caffe"]),
@@ -92,11 +114,12 @@ def test_timm_computes_the_same(tmp_path, name, preprocessing):
     model, variables = write(tmp_path, preprocessing, name=name)
     net = make_timm(tmp_path)
     shape = preprocessing.image_shape
-    images = np.random.RandomState(0).standard_normal((2, 64, 64, shape[2])).astype(np.float32)
-    ours = jax.jit(lambda x: model.apply(variables, x, train=False))(images)
+    images = np.random.RandomState(0).standard_normal((2, 64, 64, shape[2]))
+    with jax.enable_x64(True):
+        ours = np.asarray(jax.jit(partial(model.apply, train=False))(variables, images))
     with torch.no_grad():
-        theirs = net(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
+        theirs = net.double()(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
     assert net.pretrained_cfg["label_names"] == ["cat", "dog", "horse"]
     config = import_timm().data.resolve_model_data_config(net)
     assert (list(config["input_size"]), config["interpolation"]) == (
@@ -104,6 +127,9 @@ def test_timm_computes_the_same(tmp_path, name, preprocessing):
         preprocessing.interpolation,
     )
     np.testing.assert_allclose(config["mean"], np.divide(preprocessing.mean, preprocessing.scale))
+    resized = import_timm().data.create_transform(**config).transforms[0].size
+    if preprocessing.crop:
+        assert resized == preprocessing.resized_shape(500, 500)[0]
 
 
 @pytest.mark.parity
@@ -117,7 +143,7 @@ def test_every_net_that_is_said_to_be_timm_s_has_timm_s_names_and_shapes(name):
     preprocessing = Preprocessing(96, 1.0, (0.5,), (0.5,))
     ours = slots(init_shapes(model, preprocessing.image_shape), known[layout])
     with torch.device("meta"):
-        net = timm.create_model(name, num_classes=3, in_chans=1, **ARGUMENTS.get(name, {}))
+        net = timm.create_model(TIMM[name], num_classes=3, in_chans=1, **ARGUMENTS.get(name, {}))
     theirs = {k: tuple(v.shape) for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
     assert {k: slot.torch_shape for k, slot in ours.items()} == theirs
     card = describe(name, model, preprocessing, None, layout)["pretrained_cfg"]

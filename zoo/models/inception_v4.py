@@ -3,6 +3,7 @@
 Average pools leave the padding out of the mean. No auxiliary head: timm's net and its weights have none.
 """
 
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import ClassVar
@@ -101,7 +102,9 @@ VARIANTS = {
         reference="timm",
         endpoints=ENDPOINTS,
         head="last_linear",
-        weights=PublishedWeights("hf:timm/inception_v4.tf_in1k", PRESETS["inception"], 80.14, 94.98),
+        weights=PublishedWeights(
+            "hf:timm/inception_v4.tf_in1k", replace(PRESETS["inception"], crop=299 / 341), 80.16, 94.97
+        ),
     ),
 }
 

@@ -163,8 +163,8 @@ STRIDED = partial(Bottleneck, stride_in_1x1=True)
 VARIANTS = {
     "resnetv2_18": TIMM_BASIC(net(BasicBlock, 2, 2, 2, 2), 11_687_720, 1_814_073_344),
     "resnetv2_34": TIMM_BASIC(net(BasicBlock, 3, 4, 6, 3), 21_795_880, 3_663_761_408),
-    "resnetv2_50": TIMM(net(Bottleneck, 3, 4, 6, 3), 25_549_352, 4_089_184_256, weights=a1h(50, 81.41, 95.71)),
-    "resnetv2_101": TIMM(net(Bottleneck, 3, 4, 23, 3), 44_541_480, 7_801_405_440, weights=a1h(101, 83.00, 96.44)),
+    "resnetv2_50": TIMM(net(Bottleneck, 3, 4, 6, 3), 25_549_352, 4_089_184_256, weights=a1h(50, 81.40, 95.73)),
+    "resnetv2_101": TIMM(net(Bottleneck, 3, 4, 23, 3), 44_541_480, 7_801_405_440, weights=a1h(101, 83.00, 96.45)),
     "resnetv2_152": TIMM(net(Bottleneck, 3, 8, 36, 3), 60_185_128, 11_513_626_624),
     "preresnet18": HE_BASIC(he(BasicBlock, 2, 2, 2, 2), 11_687_720, 1_814_073_344),
     "preresnet34": HE_BASIC(he(BasicBlock, 3, 4, 6, 3), 21_795_880, 3_663_761_408),

@@ -124,7 +124,7 @@ VARIANTS = {
             "features": (0, 2048),
         },
         weights=PublishedWeights(
-            "hf:timm/legacy_xception.tf_in1k", replace(PRESETS["inception"], crop=0.8975), 79.06, 94.40
+            "hf:timm/legacy_xception.tf_in1k", replace(PRESETS["inception"], crop=0.8975), 79.04, 94.38
         ),
     ),
 }

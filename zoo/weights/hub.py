@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -208,10 +209,16 @@ def _read_preprocessing(said: Mapping[str, Any]) -> Preprocessing:
     mode = said.get("crop_mode") or "center"
     if mode not in ("center", "squash"):
         raise UserError(f"its crop_mode is {mode!r}", "only 'center' and 'squash' are known")
-    crop = None if mode == "squash" else said["crop_pct"]
+    crop = None if mode == "squash" else _read_crop(said["crop_pct"], height)
     return Preprocessing(
         (height, width), crop, tuple(said["mean"]), tuple(said["std"]), interpolation=said["interpolation"]
     )
+
+
+def _read_crop(crop_pct: float, height: int) -> float:
+    """timm cuts off the fraction of the height to which it resizes; `Preprocessing` rounds it."""
+    resized = math.floor(height / crop_pct)
+    return crop_pct if round(height / crop_pct) == resized else height / resized
 
 
 def _check_names(names: Any, said: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, ...]:

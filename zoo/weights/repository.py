@@ -1,6 +1,7 @@
 """A folder in the form of a hub's repository, as timm writes and reads it: `model.safetensors` and `config.json`."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,22 @@ from zoo.weights.inspection import init_shapes
 from zoo.weights.key_maps import Slot, Variables, layouts, slots
 from zoo.weights.whole_files import write_whole
 
-# timm calls these by the same names, and means the same nets.
-TIMM = frozenset(
-    [
-        *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
-        *("resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
-        *("wide_resnet50_2", "wide_resnet101_2"),
-        *(f"resnetv2_{depth}" for depth in (18, 34, 50, 101, 152)),
-        *(f"densenet{depth}" for depth in (121, 161, 169, 201)),
-        *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
-        *("inception_v3", "inception_v4", "inception_resnet_v2"),
-    ]
+SHARED = (
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    *("resnet50d", "seresnet50", "seresnext50_32x4d"),
+    *("resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
+    *("wide_resnet50_2", "wide_resnet101_2"),
+    *(f"resnetv2_{depth}" for depth in (18, 34, 50, 101, 152)),
+    *(f"densenet{depth}" for depth in (121, 161, 169, 201)),
+    *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
+    *("inception_v3", "inception_v4", "inception_resnet_v2"),
 )
+# timm's names of the nets that it has too.
+TIMM = {name: name for name in SHARED} | {
+    "mobilenet_v1": "mobilenetv1_100",
+    "mobilenet_v2": "mobilenetv2_100",
+    "xception": "legacy_xception",
+}
 # What timm's constructors must be told beside the numbers of classes and channels.
 ARGUMENTS = {"inception_v3": {"aux_logits": True}}
 
@@ -72,7 +77,7 @@ def describe(
     wanted, other = (_find_slots(name, model, height, width, c, layout) for c in (channels, channels + 1))
     first = [key for key in wanted if wanted[key].torch_shape != other[key].torch_shape]
     heads = [key for key in wanted if wanted[key].module == row.head]
-    card: dict[str, Any] = {"architecture": name, "num_classes": model.num_classes}
+    card: dict[str, Any] = {"architecture": TIMM.get(name, name), "num_classes": model.num_classes}
     if class_names is not None:
         card["label_names"] = list(class_names)
     if name in ARGUMENTS:
@@ -82,7 +87,7 @@ def describe(
             "input_size": [channels, height, width],
             "fixed_input_size": False,
             "interpolation": preprocessing.interpolation,
-            "crop_pct": 1.0 if crop is None else crop,
+            "crop_pct": 1.0 if crop is None else _write_crop(crop, height),
             "crop_mode": "squash" if crop is None else "center",
             "mean": [value / preprocessing.scale for value in preprocessing.mean],
             "std": [value / preprocessing.scale for value in preprocessing.std],
@@ -92,6 +97,12 @@ def describe(
             "custom_load": False,
         }
     }
+
+
+def _write_crop(crop: float, height: int) -> float:
+    """Of which timm makes the same height to resize to, although it cuts off the fraction that is rounded here."""
+    resized = round(height / crop)
+    return crop if math.floor(height / crop) == resized else height / (resized + 0.5)
 
 
 def _find_slots(name: str, model: Net, height: int, width: int, channels: int, layout: str) -> dict[str, Slot]:
