@@ -76,7 +76,9 @@ def test_the_net_of_the_fid_equals_pytorch_fid_s(monkeypatch):
 
 
 @pytest.mark.parity
-def test_features_for_the_fid_are_those_that_pytorch_fid_measures_with(monkeypatch):
+@pytest.mark.parametrize("shape", [(299, 299), (32, 48), (400, 320)])
+def test_features_for_the_fid_are_those_that_pytorch_fid_measures_with(monkeypatch, shape):
+    """Pictures of any size, in [0, 1]: `docs/coming_from_torch.md` has the same lines."""
     import torch
 
     torchvision_of_cpu()
@@ -85,13 +87,13 @@ def test_features_for_the_fid_are_those_that_pytorch_fid_measures_with(monkeypat
     torch.manual_seed(0)
     state = inception._inception_v3(num_classes=1008, aux_logits=False, weights=None).state_dict()
     monkeypatch.setattr(inception, "load_state_dict_from_url", lambda *_, **__: state)
-    pictures = np.random.default_rng(0).random((2, 139, 107, 3), np.float32)  # in [0, 1], as theirs takes them
+    pictures = np.random.default_rng(0).random((2, *shape, 3), np.float32)
+    net = inception.InceptionV3([3]).eval()
     with torch.no_grad():
-        theirs = inception.InceptionV3([3], resize_input=False).eval()(torch.from_numpy(pictures).permute(0, 3, 1, 2))[
-            0
-        ]
+        (theirs,) = net(torch.from_numpy(pictures).permute(0, 3, 1, 2))
     variables = zoo.from_torch("inception_v3_fid", state)
     features = partial(zoo.create("inception_v3_fid").apply, train=False, endpoints=("features",))
-    ours = jax.jit(features)(variables, 2 * pictures - 1)[1]["features"]
+    resized = jax.image.resize(pictures, (2, 299, 299, 3), "linear", antialias=False)
+    ours = jax.jit(features)(variables, 2 * resized - 1)[1]["features"]
     expected = theirs[..., 0, 0].numpy()
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4 * np.abs(expected).max())

@@ -53,7 +53,7 @@ def test_the_key_map_is_tf_slim_s_table_of_variables(name):
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("name", [name for name in NETS if name not in ("resnetv2_101", "resnetv2_152")])
+@every_net
 def test_the_net_is_tf_slim_s(name):
     theirs = record(name)
     with jax.enable_x64(True):
