@@ -26,6 +26,7 @@ def draw(*, channels=5, size=(7, 6), kernel=(3, 3)):
         (2, [(0, 1), (1, 0)], (3, 3)),
         (3, [(0, 0), (2, 2)], (2, 5)),
         (1, [(0, 0), (0, 0)], (1, 1)),
+        (1, [(0, 2), (3, 1)], (2, 3)),  # more than the kernel reaches: part of dy is of zeros alone
     ],
 )
 def test_depthwise_is_the_grouped_convolution_with_both_gradients(stride, padding, kernel):

@@ -1,8 +1,9 @@
 """Depthwise convolution on a CPU: every channel by a kernel of its own.
 
 There is nothing to multiply matrices with: the map is shifted once for each pixel of the kernel, weighted and added.
-XLA's CPU compiler makes one loop of that, forward and for the gradient of the map; the kernel's gradient, a sum over
-all images and pixels, it would take channel by channel, each time through the whole map.
+XLA's CPU compiler makes one loop of that, forward and for the gradient of the map, in which it would compute whatever
+made the map once for each of the shifts. The kernel's gradient, a sum over all images and pixels, it would take channel
+by channel, each time through the whole map.
 """
 
 import itertools
@@ -20,6 +21,7 @@ from zoo.layers.materialise import materialise
 from zoo.layers.parameters import widen
 
 Edges = tuple[tuple[int, int], tuple[int, int]]  # pixels of padding: above and below, left and right
+NO_EDGES = (0, 0), (0, 0)
 
 
 def convolve_depthwise(x: jax.Array, kernel: jax.Array, stride: int, padding: list[tuple[int, int]]) -> jax.Array:
@@ -47,9 +49,15 @@ def _shift_and_add(x: jax.Array, taps: jax.Array, *, stride: int, edges: Edges) 
     return y
 
 
-def _transpose_x(dy: jax.Array, x: Any, taps: jax.Array, **options: Any) -> jax.Array:
-    shift_and_add = partial(_shift_and_add, taps=taps, **options)
-    return jax.linear_transpose(shift_and_add, jax.ShapeDtypeStruct(x.aval.shape, x.aval.dtype))(dy)[0]
+def _transpose_x(dy: jax.Array, x: Any, taps: jax.Array, *, stride: int, edges: Edges) -> jax.Array:
+    """Where nothing is left out it is dy by the kernel turned round, whose padding is what the first one lacked."""
+    if stride > 1:
+        shift_and_add = partial(_shift_and_add, taps=taps, stride=stride, edges=edges)
+        return jax.linear_transpose(shift_and_add, jax.ShapeDtypeStruct(x.aval.shape, x.aval.dtype))(materialise(dy))[0]
+    (above, below), (left, right) = edges
+    height, width = (size - 1 for size in taps.shape[:2])
+    padded = _pad(dy, ((height - above, height - below), (width - left, width - right)))
+    return _shift_and_add(materialise(padded), lax.rev(taps, (0, 1)), stride=1, edges=NO_EDGES)
 
 
 def _transpose_taps(dy: jax.Array, x: jax.Array, taps: Any, *, stride: int, edges: Edges) -> jax.Array:
@@ -76,7 +84,8 @@ def _transpose_taps(dy: jax.Array, x: jax.Array, taps: Any, *, stride: int, edge
 
 
 def _pad(x: jax.Array, edges: Edges) -> jax.Array:
-    return jnp.pad(x, ((0, 0), *edges, (0, 0)))
+    """By zeros; what is below zero is cut off."""
+    return lax.pad(x, jnp.zeros((), x.dtype), [(before, after, 0) for before, after in ((0, 0), *edges, (0, 0))])
 
 
 def _positions(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
