@@ -1,4 +1,4 @@
-"""torch's nets, torchvision's or timm's of the same name, channels last, plain and through `torch.compile`."""
+"""torch's nets, torchvision's or timm's, channels last, plain and through `torch.compile`."""
 
 import os
 import time
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from zoo.bench.job import LEARNING_RATE, MOMENTUM, Contestant, Job
 from zoo.errors import UserError
+from zoo.weights.repository import TIMM
 
 AUX_WEIGHTS = {"googlenet": (0.3, 0.3), "inception_v3": (0.4,)}  # of torchvision's heads, after the logits
 CIFAR_DEPTHS = {f"resnet{6 * n + 2}": n for n in (3, 5, 7, 9, 18)}
@@ -49,8 +50,8 @@ def make_net(name: str) -> nn.Module:
     if name in models.list_models():
         heads = {"aux_logits": True, "init_weights": False} if name in AUX_WEIGHTS else {}
         return models.get_model(name, weights=None, **heads)
-    if timm.is_model(name):
-        return timm.create_model(name, pretrained=False)
+    if name in TIMM or timm.is_model(name):
+        return timm.create_model(TIMM.get(name, name), pretrained=False)
     raise UserError(f"neither torchvision nor timm has {name}")
 
 
