@@ -1,5 +1,6 @@
 """A folded model equals its model with running statistics, and says which normalisations cannot be folded."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -91,6 +92,17 @@ def test_resnet20_folds_completely():
     folded = fold(model, variables)
     assert len(folded.layers) == 19
     assert_equal_outputs(model, variables, folded, x)
+
+
+def test_of_parameters_in_bfloat16_the_product_is_rounded_once():
+    model = zoo.create("resnet20", num_classes=10)
+    variables = draw_variables(model, (16, 16, 3))
+    variables["params"] = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables["params"])
+    wide = variables | {"params": jax.tree.map(lambda leaf: leaf.astype(jnp.float32), variables["params"])}
+    found, expected = (fold(model, v, image_shape=(16, 16, 3)).variables for v in (variables, wide))
+    rounded = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), expected["params"])
+    chex.assert_trees_all_equal(found["params"], rounded)
+    chex.assert_trees_all_equal(found["shifts"], expected["shifts"])
 
 
 @pytest.mark.parametrize(

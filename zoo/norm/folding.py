@@ -91,12 +91,13 @@ def fold(
     shifts = {}
     for name, (layer, epsilon) in feeds.items():
         norm, running = _at(params, name, {}), _at(variables["batch_stats"], name)
-        factor = norm.get("scale", 1) / jnp.sqrt(running["var"] + epsilon)
+        scale, bias = (jnp.asarray(norm.get(k, v), running["var"].dtype) for k, v in (("scale", 1), ("bias", 0)))
+        factor = scale / jnp.sqrt(running["var"] + epsilon)
         made = _at(params, layer)
         for key, value in made.items():
             wide = value.astype(factor.dtype) * factor.reshape((1,) * (value.ndim - 1) + (-1,))
             made[key] = wide.astype(value.dtype)
-        shifts[name] = norm.get("bias", 0) - running["mean"] * factor
+        shifts[name] = bias - running["mean"] * factor
     layers = {name: layer for name, (layer, _) in feeds.items()}
     return Folded(model, {**variables, "params": params, "shifts": shifts}, layers)
 
