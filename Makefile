@@ -12,8 +12,9 @@ test: .venv/installed
 proofs: .venv/installed
 	.venv/bin/python -m pytest -n 2 --dist worksteal -m proof
 
-# What takes minutes, a share with every commit: slow tests and one of the notebooks.
+# What takes minutes, a share with every commit: whole nets, slow tests and one of the notebooks.
 test-share: .venv/installed
+	.venv/bin/python -m pytest -n 2 --dist worksteal -m proof --share $(COMMITS)/3
 	.venv/bin/python -m pytest -n 2 -m "slow and not parity and not pretrained" --share $(COMMITS)/25
 	.venv/bin/python -m pytest -n 2 -m notebook --share $(COMMITS)/6
 
