@@ -5,7 +5,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -209,16 +209,13 @@ def _read_preprocessing(said: Mapping[str, Any]) -> Preprocessing:
     mode = said.get("crop_mode") or "center"
     if mode not in ("center", "squash"):
         raise UserError(f"its crop_mode is {mode!r}", "only 'center' and 'squash' are known")
-    crop = None if mode == "squash" else _read_crop(said["crop_pct"], height)
-    return Preprocessing(
+    crop = None if mode == "squash" else float(said["crop_pct"])
+    found = Preprocessing(
         (height, width), crop, tuple(said["mean"]), tuple(said["std"]), interpolation=said["interpolation"]
     )
-
-
-def _read_crop(crop_pct: float, height: int) -> float:
-    """timm cuts off the fraction of the height to which it resizes; `Preprocessing` rounds it."""
-    resized = math.floor(height / crop_pct)
-    return crop_pct if round(height / crop_pct) == resized else height / resized
+    if crop is None or round(height / crop) == (resized := math.floor(height / crop)):
+        return found
+    return replace(found, crop=height / resized)  # timm cuts off the fraction that a Preprocessing rounds
 
 
 def _check_names(names: Any, said: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, ...]:
